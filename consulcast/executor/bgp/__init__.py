@@ -1,0 +1,1 @@
+"""BGP through ExaBGP, run as one supervised child."""

@@ -1,0 +1,74 @@
+"""The seams between the reconciler and what acts. Each takes the whole desired state, never a delta."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from consulcast.model import Interface, IPAddress, Prefix, Route
+
+
+class SessionState(StrEnum):
+    """State of the BGP session with a peer."""
+
+    UP = "up"  # Established
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What is known of one peer's session. ``since`` is of the monotonic clock."""
+
+    address: IPAddress
+    peer_as: int
+    local_as: int
+    local_address: IPAddress
+    state: SessionState
+    since: float
+    flaps: int = 0  # times the session went from up to down
+    last_error: str = ""
+
+
+class RouteState(StrEnum):
+    """How far a prefix is on its way to or from the peers."""
+
+    CLEAR = "clear"  # no peer has it, and no command that could give it to one is under way
+    PENDING = "pending"  # a command about it waits for its acknowledgement, or to be sent
+    HANDED_OVER = "handed-over"  # acknowledged for every peer that can carry it; none of these sessions is up
+    ANNOUNCED = "announced"  # acknowledged, and one session at least is up
+    NO_NEXT_HOP = "no-next-hop"  # wanted, but no peer has a next hop of its family
+    FAILED = "failed"  # wanted, and ExaBGP answered `error`; retried
+
+
+class Speaker(Protocol):
+    """Announces routes to every peer."""
+
+    def set(self, routes: Iterable[Route]) -> None:
+        """Replace the whole desired table. Returns at once; the same table again sends nothing."""
+
+    def route_state(self, prefix: Prefix) -> RouteState:
+        """Tell how far ``prefix`` is."""
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Every peer's session, in the order of the configuration."""
+
+
+class AddressTable(Protocol):
+    """The addresses on the VIP device that carry our mark."""
+
+    def present(self) -> frozenset[Interface]:
+        """Read from the kernel which addresses are there, whoever put them.
+
+        Raises ``AddressError``.
+        """
+
+    def add(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+        """Add what is missing; adopt what carries our mark. Returns the failures with their reason."""
+
+    def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+        """Remove those that carry our mark; what is absent or somebody else's is left. Returns the failures."""
+
+    def owned(self) -> frozenset[Interface]:
+        """Read from the kernel which addresses carry our mark."""

@@ -1,0 +1,201 @@
+"""The values that the parts hand to each other. All are frozen, compare by value and do no I/O.
+
+Times are seconds of one monotonic clock (``time.monotonic``) unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Prefix: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+class Reason(StrEnum):
+    """Why an app or a VIP is in its state. The codes are stable: log, API and docs show the same ones."""
+
+    ANNOUNCED = "announced"  # the route is at one established peer at least
+    ANNOUNCING = "announcing"  # wanted; address or acknowledgement still under way
+    PEER_DOWN = "peer-down"  # wanted and handed over, but no session is established
+    NO_NEXT_HOP = "no-next-hop"  # no peer can be given a usable next hop of the VIP's family
+    ADDRESS_FAILED = "address-failed"  # the kernel refused the VIP's address; retried
+    BGP_FAILED = "bgp-failed"  # ExaBGP refused the route; retried
+    MONITOR_FAILING = "monitor-failing"
+    MONITOR_PENDING = "monitor-pending"  # no verdict yet
+    MONITOR_UNSUPPORTED = "monitor-unsupported"
+    NAT_UNSUPPORTED = "nat-unsupported"
+    NO_CHECKS = "no-checks"  # monitor `consul` on a service without any check: never passes, as in GoCast
+    DRAINING = "draining"  # maintenance mode: wanted, not failed
+    CLEANED_UP = "cleaned-up"  # failing for longer than cleanup_timer: address removed too
+    WITHDRAWING = "withdrawing"  # not wanted any more; withdrawal or removal under way
+    VIP_NOT_ALLOWED = "vip-not-allowed"
+    VIP_CONFLICT = "vip-conflict"
+    BAD_TAG = "bad-tag"
+    CONSUL_STALE = "consul-stale"  # the last good answer stands; its age is shown
+    PASSING = "passing"
+
+
+class Source(StrEnum):
+    """Which input an app comes from."""
+
+    CONFIG = "config"
+    CONSUL = "consul"
+    HTTP = "http"
+
+
+class AppKey(NamedTuple):
+    """Identity of an app. From Consul the id is the ServiceID, elsewhere the app's name."""
+
+    source: Source
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Vip:
+    """A VIP as it was asked for: an address with prefix length.
+
+    With host bits (``10.0.0.5/24``) the address alone is put on the host and the /24 is announced;
+    without (``10.0.0.0/24``) the whole prefix is made local and announced.
+    """
+
+    interface: Interface
+
+    @property
+    def prefix(self) -> Prefix:
+        """The prefix that is announced."""
+        return self.interface.network
+
+    @property
+    def local(self) -> Interface:
+        """The address that is put on the host's device."""
+        network = self.interface.network
+        if self.interface.ip == network.network_address:
+            return self.interface
+        return ipaddress.ip_interface(self.interface.ip)
+
+    def __str__(self) -> str:
+        return str(self.interface)
+
+
+class CommunityKind(StrEnum):
+    """Which BGP community attribute a community belongs to."""
+
+    STANDARD = "standard"  # RFC 1997
+    LARGE = "large"  # RFC 8092
+    EXTENDED = "extended"  # RFC 4360
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Community:
+    """A BGP community in canonical text: ``65000:1``, ``65000:1:2`` (large), ``target:65000:1`` (extended)."""
+
+    kind: CommunityKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Origin(StrEnum):
+    """The ORIGIN attribute, RFC 4271 section 5.1.1; ``unknown`` is GoCast's word for INCOMPLETE."""
+
+    IGP = "igp"
+    EGP = "egp"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is announced to every peer: a prefix and its attributes. The next hop is each peer's own matter."""
+
+    prefix: Prefix
+    communities: tuple[Community, ...] = ()
+    origin: Origin = Origin.IGP
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorSpec:
+    """One health check of an app: its kind (``consul``, ``port``, ``exec`` …) and what it looks at."""
+
+    kind: str
+    target: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.target}" if self.target else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class NatRule:
+    """Traffic to a VIP's ``listen_port`` is sent to ``dest_port`` of the host's own address."""
+
+    protocol: str  # tcp or udp
+    listen_port: int
+    dest_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One thing to announce, from one source. ``name`` is the service's name, shared by its instances."""
+
+    key: AppKey
+    name: str
+    vips: tuple[Vip, ...]
+    monitors: tuple[MonitorSpec, ...] = ()
+    nats: tuple[NatRule, ...] = ()
+    communities: tuple[Community, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An app that was asked for and is not taken, with the reason and what to do about it."""
+
+    key: AppKey
+    name: str
+    reason: Reason
+    detail: str
+
+
+class Health(StrEnum):
+    """What a monitor says of an app."""
+
+    PASSING = "passing"
+    FAILING = "failing"
+    DRAINING = "draining"  # maintenance mode
+    UNKNOWN = "unknown"  # never looked yet; a source that loses sight keeps its last verdict instead
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A monitor's word on an app. ``since`` is when ``health`` last changed."""
+
+    health: Health
+    reason: Reason
+    detail: str = ""
+    since: float = field(default=0.0, compare=False)
+
+
+class VerdictKey(NamedTuple):
+    """Which monitor of which app a verdict belongs to."""
+
+    app: AppKey
+    monitor: MonitorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a VIP should be on this host now, and why."""
+
+    vip: Vip
+    route: Route
+    address: bool  # the VIP's address should be on the host
+    announce: bool  # the route should be at the peers (implies ``address``)
+    reason: Reason
+    detail: str = ""
+    apps: tuple[AppKey, ...] = ()
