@@ -10,6 +10,10 @@ from typing import Protocol
 from consulcast.model import Interface, IPAddress, Prefix, Route
 
 
+class KernelError(Exception):
+    """The kernel refused a request; the message is its own, with the errno."""
+
+
 class SessionState(StrEnum):
     """State of the BGP session with a peer."""
 
@@ -59,10 +63,7 @@ class AddressTable(Protocol):
     """The addresses on the VIP device that carry our mark."""
 
     def present(self) -> frozenset[Interface]:
-        """Read from the kernel which addresses are there, whoever put them.
-
-        Raises ``AddressError``.
-        """
+        """Read from the kernel which addresses are there, whoever put them. Raises ``KernelError``."""
 
     def add(self, addresses: Collection[Interface]) -> dict[Interface, str]:
         """Add what is missing; adopt what carries our mark. Returns the failures with their reason."""
@@ -71,4 +72,4 @@ class AddressTable(Protocol):
         """Remove those that carry our mark; what is absent or somebody else's is left. Returns the failures."""
 
     def owned(self) -> frozenset[Interface]:
-        """Read from the kernel which addresses carry our mark."""
+        """Read from the kernel which addresses carry our mark. Raises ``KernelError``."""

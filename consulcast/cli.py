@@ -1,0 +1,57 @@
+"""The commands. No logic: each reads its arguments and calls one part."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from consulcast import __version__, config
+from consulcast.document import ConfigError
+
+BAD_CONFIG = 2  # exit status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="consulcast")
+def cli() -> None:
+    """Announce the VIPs of healthy Consul services over BGP."""
+
+
+_CONFIG = click.option("--config", "path", required=True, metavar="FILE", help="Configuration file (YAML).")
+
+
+@cli.command()
+@_CONFIG
+def run(path: str) -> None:
+    """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
+    settings = _load(path)
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    from consulcast.daemon import Daemon  # late: `check` and `--help` need none of it
+
+    sys.exit(Daemon(settings).run())
+
+
+@cli.command()
+@_CONFIG
+def check(path: str) -> None:
+    """Check a configuration file. Exit status 0: usable; 2: not, with file, line, key and the fix."""
+    settings = _load(path)
+    for warning in settings.warnings:
+        click.echo(f"{path}: warning: {warning}")
+    peers = ", ".join(str(peer.address or "the default gateway") for peer in settings.peers)
+    click.echo(f"{path}: good; AS {settings.peers[0].local_as}, {len(settings.apps)} apps, peers: {peers}")
+
+
+def _load(path: str) -> config.Config:
+    try:
+        return config.load(path)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(BAD_CONFIG)

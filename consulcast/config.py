@@ -1,0 +1,256 @@
+"""The configuration file, read and checked: from text to the values that the parts take."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from consulcast import notation, schema
+from consulcast.document import ConfigError, Document
+from consulcast.model import App, AppKey, IPAddress, Origin, Source
+from consulcast.notation import BadValue
+from consulcast.planner import Defaults
+
+T = TypeVar("T")
+
+_ORIGINS = {"": Origin.IGP, "igp": Origin.IGP, "egp": Origin.EGP}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """A BGP neighbour as configured; ``None`` is looked up in the kernel at start (gateway, source address)."""
+
+    where: str  # the key in the file, for messages
+    address: IPAddress | None
+    peer_as: int
+    local_as: int
+    local_address: IPAddress | None = None
+    port: int = 179
+    password: str | None = field(default=None, repr=False)
+    ttl: int | None = None
+    ttl_security: int = 0  # hops; 0: off
+    hold_time: int = 30
+    families: tuple[str, ...] = ("ipv4", "ipv6")
+    next_hop4: ipaddress.IPv4Address | None = None
+    next_hop6: ipaddress.IPv6Address | None = None
+    extended_next_hop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked configuration. Durations are seconds."""
+
+    agent: schema.Agent
+    consul: schema.Consul
+    peers: tuple[PeerConfig, ...]
+    router_id: ipaddress.IPv4Address | None
+    defaults: Defaults
+    apps: tuple[App, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def load(path: str) -> Config:
+    """Read and check the file. Raises ``ConfigError``."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return parse(path, text)
+
+
+def parse(name: str, text: str) -> Config:
+    """Check a file's text; ``name`` is for messages. Raises ``ConfigError``."""
+    return _Reader(Document(name, text)).config()
+
+
+class _Reader:
+    """Turns the file's words into values, each error with its place."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._file = document.decode(schema.File, _decode)
+        self._warnings: list[str] = []
+
+    def config(self) -> Config:
+        file = self._file
+        self._check_agent()
+        return Config(
+            agent=file.agent,
+            consul=self._consul(),
+            peers=self._peers(),
+            router_id=self._optional("$.bgp.router_id", file.bgp.router_id, ipaddress.IPv4Address, "an IPv4 address"),
+            defaults=Defaults(
+                communities=tuple(
+                    sorted(set(self._each("$.bgp.communities", file.bgp.communities, notation.community)))
+                ),
+                origin=_ORIGINS.get(file.bgp.origin, Origin.INCOMPLETE),
+                cleanup_timer=file.agent.cleanup_timer,
+            ),
+            apps=self._apps(),
+            warnings=tuple(self._warnings),
+        )
+
+    def _check_agent(self) -> None:
+        agent = self._file.agent
+        if agent.consul_query_interval:
+            self._warnings.append("agent.consul_query_interval has no effect: blocking queries tell of changes at once")
+        if not agent.tag_prefix.isidentifier():
+            raise self._error("$.agent.tag_prefix", f"{agent.tag_prefix!r}: use letters, digits and underscores")
+        if not agent.vip_device or len(agent.vip_device) > 15 or "/" in agent.vip_device or " " in agent.vip_device:
+            raise self._error("$.agent.vip_device", f"{agent.vip_device!r} is not a network device's name")
+        if not agent.run_dir.startswith("/"):
+            raise self._error("$.agent.run_dir", f"{agent.run_dir!r}: write an absolute path")
+
+    def _consul(self) -> schema.Consul:
+        """Fold GoCast's keys of ``agent:`` into ``consul:``."""
+        agent, consul = self._file.agent, self._file.consul
+        for old, new, key in ((agent.consul_addr, consul.address, "addr"), (agent.consul_token, consul.token, "token")):
+            if old and new and old != new:
+                other = {"addr": "address", "token": "token"}[key]
+                raise self._error(f"$.agent.consul_{key}", f"differs from consul.{other}: write it in one place")
+        if consul.token and consul.token_file:
+            raise self._error("$.consul.token_file", "consul.token is set as well: write the token in one place")
+        if not 1 <= consul.wait <= 600:
+            raise self._error("$.consul.wait", "must be from 1s to 10m (Consul's own limit)")
+        consul.address = consul.address or agent.consul_addr
+        consul.token = consul.token or agent.consul_token
+        return consul
+
+    def _peers(self) -> tuple[PeerConfig, ...]:
+        bgp = self._file.bgp
+        if bgp.peer_as is not None and bgp.remote_as is not None and bgp.peer_as != bgp.remote_as:
+            raise self._error("$.bgp.remote_as", f"differs from peer_as ({bgp.peer_as}): keep one of the two")
+        if bgp.peers and bgp.peer_ip:
+            raise self._error("$.bgp.peer_ip", "bgp.peers is set as well: write this peer there")
+        if bgp.peers:
+            peers = tuple(self._peer(f"$.bgp.peers[{n}]", peer) for n, peer in enumerate(bgp.peers))
+        else:
+            only = schema.Peer(address=bgp.peer_ip)
+            peers = (self._peer("$.bgp", only),)
+        addresses = [peer.address for peer in peers]
+        for number, address in enumerate(addresses):
+            if address in addresses[:number]:
+                what = f"{address or 'the default gateway'} is a peer already: one session per address"
+                raise self._error(f"$.bgp.peers[{number}].address", what)
+        return peers
+
+    def _peer(self, at: str, peer: schema.Peer) -> PeerConfig:
+        bgp = self._file.bgp
+        address_key, local_key = ("peer_ip", "local_ip") if at == "$.bgp" else ("address", "local_address")
+        peer_as = (
+            peer.peer_as if peer.peer_as is not None else bgp.peer_as if bgp.peer_as is not None else bgp.remote_as
+        )
+        local_as = peer.local_as if peer.local_as is not None else bgp.local_as
+        hold_time = peer.hold_time if peer.hold_time is not None else bgp.hold_time
+        if hold_time != 0 and not 3 <= hold_time <= 65535:
+            raise self._error(f"{at}.hold_time", "must be 0 or from 3 to 65535 seconds (RFC 4271 section 4.2)")
+        if peer.ttl is not None and not 1 <= peer.ttl <= 255:
+            raise self._error(f"{at}.ttl", "must be from 1 to 255")
+        if not 0 <= peer.ttl_security <= 254:
+            raise self._error(f"{at}.ttl_security", "is the largest number of hops to the peer, 1 to 254, or 0 for off")
+        if not 1 <= peer.port <= 65535:
+            raise self._error(f"{at}.port", "must be from 1 to 65535")
+        if peer.ttl_security and peer.ttl is not None:
+            raise self._error(f"{at}.ttl", "ttl_security sets the TTL to 255 (RFC 5082): remove one of the two")
+        if not peer.families:
+            raise self._error(f"{at}.families", "is empty: write [ipv4, ipv6], or one of them")
+        address = self._optional(f"{at}.{address_key}", peer.address, ipaddress.ip_address, "an IP address")
+        local = self._optional(f"{at}.{local_key}", peer.local_address, ipaddress.ip_address, "an IP address")
+        if local is None:  # bgp.local_ip serves every peer of its family
+            shared = self._optional("$.bgp.local_ip", bgp.local_ip, ipaddress.ip_address, "an IP address")
+            local = shared if shared and (address is None or address.version == shared.version) else None
+        elif address is not None and address.version != local.version:
+            raise self._error(f"{at}.{local_key}", f"{local} and the peer's address {address} are of two families")
+        return PeerConfig(
+            where=at.removeprefix("$."),
+            address=address,
+            peer_as=self._as_number(f"{at}.peer_as", peer_as, "the router's AS number"),
+            local_as=self._as_number(f"{at}.local_as", local_as, "this host's AS number"),
+            local_address=local,
+            port=peer.port,
+            password=self._password(at, peer),
+            ttl=peer.ttl,
+            ttl_security=peer.ttl_security,
+            hold_time=hold_time,
+            families=tuple(dict.fromkeys(peer.families)),
+            next_hop4=self._optional(
+                f"{at}.next_hop_ipv4", peer.next_hop_ipv4, ipaddress.IPv4Address, "an IPv4 address"
+            ),
+            next_hop6=self._optional(
+                f"{at}.next_hop_ipv6", peer.next_hop_ipv6, ipaddress.IPv6Address, "an IPv6 address"
+            ),
+            extended_next_hop=peer.extended_next_hop,
+        )
+
+    def _password(self, at: str, peer: schema.Peer) -> str | None:
+        """RFC 2385: 1 to 80 printable characters."""
+        text = peer.password
+        if peer.password_file:
+            if text:
+                raise self._error(f"{at}.password_file", "password is set as well: write it in one place")
+            try:
+                text = Path(peer.password_file).read_text(encoding="ascii").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise self._error(f"{at}.password_file", f"cannot be read: {error}") from None
+        elif not text:
+            return None
+        if not 1 <= len(text) <= 80 or not text.isascii() or not text.isprintable() or set(text) & {'"', "'"}:
+            key = "password_file" if peer.password_file else "password"
+            raise self._error(f"{at}.{key}", "must be 1 to 80 printable ASCII characters without quotes (RFC 2385)")
+        return text
+
+    def _apps(self) -> tuple[App, ...]:
+        apps: dict[str, App] = {}
+        for number, app in enumerate(self._file.apps):
+            at = f"$.apps[{number}]"
+            if not app.name or app.name in apps:
+                raise self._error(f"{at}.name", "is empty" if not app.name else f"{app.name!r} is an app already")
+            if not app.vip and not app.vips:
+                raise self._error(at, f"app {app.name!r} has no VIP: write vip: address/length")
+            one = (self._value(f"{at}.vip", app.vip, notation.vip),) if app.vip else ()
+            communities = self._each(
+                f"{at}.vip_config.bgp_communities", app.vip_config.bgp_communities, notation.community
+            )
+            apps[app.name] = App(
+                key=AppKey(Source.CONFIG, app.name),
+                name=app.name,
+                vips=tuple(dict.fromkeys((*one, *self._each(f"{at}.vips", app.vips, notation.vip)))),
+                monitors=tuple(dict.fromkeys(self._each(f"{at}.monitors", app.monitors, notation.monitor))),
+                nats=tuple(dict.fromkeys(self._each(f"{at}.nats", app.nats, notation.nat))),
+                communities=tuple(sorted(set(communities))),
+            )
+        return tuple(apps.values())
+
+    def _each(self, at: str, texts: list[str], read: Callable[[str], T]) -> tuple[T, ...]:
+        return tuple(self._value(f"{at}[{number}]", text, read) for number, text in enumerate(texts))
+
+    def _value(self, at: str, text: str, read: Callable[[str], T]) -> T:
+        try:
+            return read(text)
+        except BadValue as error:
+            raise self._error(at, str(error)) from None
+
+    def _optional(self, at: str, text: str, read: Callable[[str], T], what: str) -> T | None:
+        try:
+            return read(text) if text else None
+        except ValueError:
+            raise self._error(at, f"{text!r} is not {what}") from None
+
+    def _as_number(self, at: str, number: int | None, what: str) -> int:
+        if number is None:
+            raise self._error(at, f"is missing: write {what}")
+        if not 1 <= number <= 0xFFFFFFFF:
+            raise self._error(at, f"{number} is not an AS number, 1 to 4294967295 (RFC 6793)")
+        return number
+
+    def _error(self, at: str, what: str) -> ConfigError:
+        return self._document.error(at, what)
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    if wanted is schema.Duration:
+        return schema.Duration.read(value)
+    raise NotImplementedError(f"no reading of {wanted}")

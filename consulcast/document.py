@@ -1,0 +1,113 @@
+"""A YAML document that knows on which line each of its values stands, so that errors can say where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names file, line, key and the fix."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as GoCast's parser reads it: ``65000:1`` is a text, not YAML 1.1's base-60 number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, regexp) for tag, regexp in resolvers if tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+\.[0-9]*$"), list("-+0123456789"))
+
+_PATH_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*?)`)?$", re.DOTALL)
+_NAMED_FIELD = re.compile(r"field `(?P<name>.+?)`")
+
+
+class Document:
+    """One file's text, parsed."""
+
+    def __init__(self, name: str, text: str) -> None:
+        """Parse ``text``. Raises ``ConfigError``."""
+        self._name = name
+        try:
+            loader = _Loader(text)
+            self._root = loader.get_single_node()
+            if self._root is not None:
+                self._refuse_duplicates(self._root)
+            self._data: Any = {} if self._root is None else loader.construct_document(self._root)
+            loader.dispose()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"{name}:{mark.line + 1}" if mark else name
+            raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+
+    def decode(self, schema: type[T], hook: Callable[[type, Any], Any]) -> T:
+        """Convert to ``schema``. Raises ``ConfigError`` at the first value that does not fit."""
+        data = self._data
+        if isinstance(data, dict):  # `bgp:` with nothing under it means its defaults
+            data = {key: value for key, value in data.items() if value is not None}
+        try:
+            return msgspec.convert(data, schema, dec_hook=hook)
+        except msgspec.ValidationError as error:
+            match = _AT.match(str(error))
+            what, path = (match["what"], match["path"] or "$") if match else (str(error), "$")
+            named = _NAMED_FIELD.search(what)
+            if "unknown field" in what and named:
+                path = f"{path}.{named['name']}"
+                what = f"unknown key {named['name']!r}: remove it, or see config.example.yaml for its right name"
+            elif "missing required field" in what and named:
+                what = f"the key {named['name']!r} is missing here"
+            raise self.error(path, what) from None
+
+    def error(self, path: str, what: str) -> ConfigError:
+        """Word an error about the value at ``path`` (``$.bgp.peers[0].address``)."""
+        key = path.removeprefix("$").removeprefix(".") or "the file"
+        return ConfigError(f"{self._name}:{self._line(path)}: {key}: {what}")
+
+    def _line(self, path: str) -> int:
+        node, line = self._root, 1
+        for name, index in _PATH_STEP.findall(path):
+            if isinstance(node, yaml.MappingNode) and name:
+                pair = next((pair for pair in node.value if pair[0].value == name), None)
+                if pair is None:
+                    break
+                line, node = pair[0].start_mark.line + 1, pair[1]
+            elif isinstance(node, yaml.SequenceNode) and index and int(index) < len(node.value):
+                node = node.value[int(index)]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return int(line)
+
+    def _refuse_duplicates(self, node: yaml.Node, within: frozenset[int] = frozenset()) -> None:
+        if id(node) in within:
+            raise ConfigError(f"{self._name}:{node.start_mark.line + 1}: an alias (*name) stands inside its own anchor")
+        within = within | {id(node)}
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                self._refuse_duplicates(item, within)
+        if not isinstance(node, yaml.MappingNode):
+            return
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{self._name}:{line}: a key must be a plain word")
+            if key.value in seen:
+                first = seen[key.value]
+                raise ConfigError(f"{self._name}:{line}: {key.value}: stands twice, first on line {first}: remove one")
+            seen[key.value] = line
+            self._refuse_duplicates(value, within)

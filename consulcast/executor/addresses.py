@@ -1,0 +1,115 @@
+"""The VIPs' addresses on the host, each with a mark that says whose it is."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Collection
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from consulcast.executor.kernel import Kernel, explain
+from consulcast.model import Interface
+
+# IFA_PROTO (Linux 5.18): who made an address. 1 to 3 are the kernel's; this one is ours, in dumps and events.
+OWNER_PROTO = 0xCC
+_LABEL = "consulcast"  # the mark on older kernels; IPv4 only, 15 characters with the device's name
+
+_SCOPE_HOST = 254  # the kernel never picks such an IPv4 address as a source toward others
+_IFA_F_NODAD = 0x02
+_IFA_F_NOPREFIXROUTE = 0x200
+
+
+class Addresses:
+    """The addresses of one device, ours told from everybody else's."""
+
+    def __init__(self, kernel: Kernel, device: str = "lo") -> None:
+        self._kernel = kernel
+        self._name = device
+        self._label = f"{device}:{_LABEL}"[:15]
+
+    def present(self) -> frozenset[Interface]:
+        """Read which addresses the device has, whoever put them. Raises ``KernelError``."""
+        return frozenset(_interface(item) for item in self._dump())
+
+    def owned(self) -> frozenset[Interface]:
+        """Read which addresses carry our mark. Raises ``KernelError``."""
+        return frozenset(_interface(item) for item in self._dump() if self._is_ours(item))
+
+    def add(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+        """Add what is missing. Never ``replace``: that would take over an address that an operator has put there.
+
+        Returns the failures with the kernel's reason.
+        """
+        return self._each(addresses, self._add_one)
+
+    def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+        """Remove those of ``addresses`` that carry our mark. Returns the failures with the kernel's reason."""
+        ours = self.owned()
+        return self._each([item for item in addresses if item in ours], self._remove_one)
+
+    def _each(
+        self, addresses: Collection[Interface], operation: Callable[[Any, int, Interface], None]
+    ) -> dict[Interface, str]:
+        if not addresses:
+            return {}
+        index = self._kernel.device(self._name)
+        failures: dict[Interface, str] = {}
+
+        def run(ipr: Any) -> None:
+            for address in addresses:
+                try:
+                    operation(ipr, index, address)
+                except NetlinkError as error:
+                    failures[address] = explain(error)
+
+        self._kernel.call(run)
+        return failures
+
+    def _add_one(self, ipr: Any, index: int, address: Interface) -> None:
+        host_route = address.network.prefixlen == address.network.max_prefixlen
+        flags = _IFA_F_NOPREFIXROUTE if host_route else 0  # a whole prefix is local only by its prefix route
+        common = {
+            "index": index,
+            "address": str(address.ip),
+            "prefixlen": address.network.prefixlen,
+            "proto": OWNER_PROTO,
+        }
+        try:
+            if address.version == 4:
+                ipr.addr("add", **common, label=self._label, scope=_SCOPE_HOST, flags=flags)
+            else:  # deprecated: never a source address of the host's own connections (RFC 6724 section 5)
+                ipr.addr("add", **common, flags=flags | _IFA_F_NODAD, preferred_lft=0, valid_lft=0xFFFFFFFF)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+
+    def _remove_one(self, ipr: Any, index: int, address: Interface) -> None:
+        try:
+            ipr.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+        except NetlinkError as error:
+            if error.code != errno.EADDRNOTAVAIL:
+                raise
+
+    def _dump(self) -> list[Any]:
+        index = self._kernel.device(self._name)
+        return self._kernel.call(
+            lambda ipr: [
+                item
+                for family in (socket.AF_INET, socket.AF_INET6)
+                for item in ipr.get_addr(family=family, index=index)
+            ]
+        )
+
+    def _is_ours(self, item: Any) -> bool:
+        proto = item.get("proto")
+        if proto is not None:
+            return bool(proto == OWNER_PROTO)
+        return bool(item.get("label") == self._label)
+
+
+def _interface(item: Any) -> Interface:
+    # on a device that is not point-to-point IFA_LOCAL equals IFA_ADDRESS; IPv6 has the latter alone
+    return ipaddress.ip_interface(f"{item.get('local') or item.get('address')}/{item['prefixlen']}")

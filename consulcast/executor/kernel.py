@@ -1,0 +1,107 @@
+"""One rtnetlink socket in one dedicated thread.
+
+pyroute2 0.9 runs an asyncio loop inside each call; from greenlets it fails at once or leaks a socket per greenlet,
+so every use of ``IPRoute`` goes through here: the calling greenlet waits, the hub does not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gevent.threadpool import ThreadPool
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from consulcast.executor.protocols import KernelError
+from consulcast.model import Interface, IPAddress
+
+T = TypeVar("T")
+
+_RTN_UNICAST = 1  # rtnetlink(7), rtm_type
+_SCOPE_GLOBAL = 0
+
+
+def explain(error: NetlinkError) -> str:
+    """Word a netlink error: the kernel's own sentence (extended ack) and the errno."""
+    return f"{error.args[1] if len(error.args) > 1 else error} (errno {error.code})"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How the kernel would reach an address."""
+
+    source: IPAddress
+    device: int  # interface index
+
+
+class Kernel:
+    """The kernel's addresses and routes. Calls block the calling greenlet only."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPool(1)
+        self._ipr: Any = None
+
+    def call(self, operation: Callable[[Any], T]) -> T:
+        """Run ``operation(ipr)`` in the netlink thread. Raises ``KernelError``."""
+        result: T | KernelError = self._pool.apply(self._run, (operation,))
+        if isinstance(result, KernelError):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Close the socket and end the thread."""
+        if self._ipr is not None:
+            self._pool.apply(self._ipr.close)
+            self._ipr = None
+        self._pool.kill()
+
+    def _run(self, operation: Callable[[Any], T]) -> T | KernelError:
+        # an error is handed back as a value: gevent prints the traceback of what a pool's thread raises
+        try:
+            if self._ipr is None:
+                self._ipr = IPRoute(ext_ack=True)
+            return operation(self._ipr)
+        except NetlinkError as error:
+            return KernelError(explain(error))
+        except OSError as error:
+            return KernelError(str(error))
+
+    def device(self, name: str) -> int:
+        """Look up an interface's index. Raises ``KernelError`` when there is none of that name."""
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            raise KernelError(f"no network device {name!r}: see agent.vip_device in the configuration") from None
+
+    def default_gateway(self) -> IPAddress | None:
+        """Find the gateway of the best default route, IPv4 before IPv6."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            routes = self.call(lambda ipr, family=family: list(ipr.get_default_routes(family=family)))  # type: ignore[misc]
+            unicast = [route for route in routes if route["type"] == _RTN_UNICAST and route.get("gateway")]
+            if unicast:
+                best = min(unicast, key=lambda route: route.get("priority") or 0)
+                return ipaddress.ip_address(best.get("gateway"))
+        return None
+
+    def path(self, destination: IPAddress) -> Path:
+        """Ask which source address and device the kernel would use. Raises ``KernelError`` when there is no route."""
+        family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+        routes = self.call(lambda ipr: list(ipr.route("get", dst=str(destination), family=family)))
+        source = routes[0].get("prefsrc") if routes else None
+        if not source:
+            raise KernelError(f"no source address toward {destination}")
+        return Path(ipaddress.ip_address(source), int(routes[0].get("oif")))
+
+    def global_addresses(self, device: int, version: int) -> tuple[Interface, ...]:
+        """List a device's own addresses of global scope; deprecated ones, such as IPv6 VIPs, are left out."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        found = self.call(lambda ipr: list(ipr.get_addr(family=family, index=device, scope=_SCOPE_GLOBAL)))
+        return tuple(
+            ipaddress.ip_interface(f"{item.get('local') or item.get('address')}/{item['prefixlen']}")
+            for item in found
+            if (item.get("cacheinfo") or {}).get("ifa_preferred", 1) != 0
+        )

@@ -1,0 +1,52 @@
+"""One log line per change of state of an app: registered, refused, healthy or not, gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from consulcast.model import App, AppKey, Health, Refused, Verdict
+from consulcast.registry import Registered
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Compares each present state with the former one and logs what differs."""
+
+    def __init__(self) -> None:
+        self._apps: dict[AppKey, App] = {}
+        self._refused: dict[AppKey, Refused] = {}
+        self._health: dict[AppKey, Verdict] = {}
+
+    def record(self, registered: Registered, health: Mapping[AppKey, Verdict]) -> None:
+        """Log what is new in the present state."""
+        apps = {app.key: app for app in registered.apps}
+        refused = {item.key: item for item in registered.refused}
+        for key, app in apps.items():
+            former = self._apps.get(key)
+            if former != app:
+                _line(logging.INFO, key, "changed" if former else "registered", _wants(app))
+        for key, refusal in refused.items():
+            if self._refused.get(key) != refusal:
+                stands = "; its last readable registration stands" if key in apps else ""
+                _line(logging.WARNING, key, refusal.reason, f"refused: {refusal.detail}{stands}")
+        for key in self._apps.keys() - apps.keys() - refused.keys():
+            _line(logging.INFO, key, "removed", "")
+        for key, verdict in health.items():
+            former_verdict = self._health.get(key)
+            if former_verdict is None or former_verdict.health is not verdict.health:
+                level = logging.WARNING if verdict.health is Health.FAILING else logging.INFO
+                _line(level, key, verdict.reason, verdict.detail)
+        self._apps, self._refused, self._health = apps, refused, dict(health)
+
+
+def _line(level: int, key: AppKey, reason: str, detail: str) -> None:
+    log.log(level, "app %s: %s%s", key, reason, f" ({detail})" if detail else "", extra={"app": str(key)})
+
+
+def _wants(app: App) -> str:
+    words = [f"service {app.name}", *(f"vip {vip}" for vip in app.vips), *(f"monitor {spec}" for spec in app.monitors)]
+    words += [f"nat {rule.protocol}:{rule.listen_port}:{rule.dest_port}" for rule in app.nats]
+    words += [f"community {community}" for community in app.communities]
+    return ", ".join(words)

@@ -1,0 +1,98 @@
+"""Apps and verdicts make intents, with a reason for everything. Pure: no I/O, time is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from consulcast.model import (
+    App,
+    AppKey,
+    Community,
+    Health,
+    Intent,
+    Origin,
+    Reason,
+    Route,
+    Verdict,
+    VerdictKey,
+    Vip,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for every VIP. ``cleanup_timer``: seconds that an address outlives a failure."""
+
+    communities: tuple[Community, ...] = ()
+    origin: Origin = Origin.IGP
+    cleanup_timer: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What should be. ``recheck_at`` is when time alone will change it, if ever."""
+
+    intents: tuple[Intent, ...] = ()
+    health: tuple[tuple[AppKey, Verdict], ...] = ()
+    recheck_at: float | None = None
+
+
+_NO_MONITOR = Verdict(Health.PASSING, Reason.PASSING, "no monitor: up while registered")
+_PENDING = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "no verdict yet")
+
+# Of several monitors of an app the worst counts; of several instances of a service the best.
+_WORST_FIRST = (Health.FAILING, Health.DRAINING, Health.UNKNOWN, Health.PASSING)
+
+
+def plan(apps: Iterable[App], verdicts: Mapping[VerdictKey, Verdict], defaults: Defaults, now: float) -> Plan:
+    """Decide what every VIP should be.
+
+    A VIP is up when, for every service name that uses it, one instance at least passes all its monitors.
+    """
+    apps = tuple(apps)
+    health = {app.key: app_verdict(app, verdicts) for app in apps}
+    users: dict[Vip, list[App]] = {}
+    for app in apps:
+        for vip in app.vips:
+            users.setdefault(vip, []).append(app)
+    intents = []
+    recheck_at: float | None = None
+    for vip, using in users.items():
+        intent, cleanup_at = _intent(vip, using, health, defaults, now)
+        intents.append(intent)
+        if cleanup_at is not None and cleanup_at > now:
+            recheck_at = min(cleanup_at, recheck_at or cleanup_at)
+    return Plan(tuple(intents), tuple(health.items()), recheck_at)
+
+
+def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict]) -> Verdict:
+    """Judge one app: the worst of its monitors."""
+    found = [verdicts.get(VerdictKey(app.key, monitor), _PENDING) for monitor in app.monitors]
+    return min(found, key=lambda verdict: _WORST_FIRST.index(verdict.health), default=_NO_MONITOR)
+
+
+def _intent(
+    vip: Vip, using: list[App], health: Mapping[AppKey, Verdict], defaults: Defaults, now: float
+) -> tuple[Intent, float | None]:
+    services: dict[str, list[App]] = {}
+    for app in using:
+        services.setdefault(app.name, []).append(app)
+    down: list[tuple[App, Verdict, float]] = []  # the best instance of each service that is not up, and since when
+    for instances in services.values():
+        best = max(instances, key=lambda app: _WORST_FIRST.index(health[app.key].health))
+        if health[best.key].health is not Health.PASSING:
+            down.append((best, health[best.key], max(health[app.key].since for app in instances)))
+    communities = {*defaults.communities, *(item for app in using for item in app.communities)}
+    route = Route(vip.prefix, tuple(sorted(communities)), defaults.origin)
+    keys = tuple(app.key for app in using)
+    if not down:
+        return Intent(vip, route, True, True, Reason.ANNOUNCED, "", keys), None
+    app, verdict, _ = min(down, key=lambda item: (_WORST_FIRST.index(item[1].health), item[2]))
+    detail = f"{app.key}: {verdict.detail}"
+    if verdict.health is Health.UNKNOWN:  # it may come up at once: what stands on the host stays
+        return Intent(vip, route, True, False, verdict.reason, detail, keys), None
+    cleanup_at = min(item[2] for item in down) + defaults.cleanup_timer
+    if now < cleanup_at:
+        return Intent(vip, route, True, False, verdict.reason, detail, keys), cleanup_at
+    return Intent(vip, route, False, False, Reason.CLEANED_UP, detail, keys), None

@@ -1,0 +1,58 @@
+"""What a source may ask for. Pure: an app either passes whole, or is refused with the rule that refused it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from consulcast.model import App, IPAddress, Reason, Refused, Vip
+
+# Never a VIP, whoever asks: RFC 1122 section 3.2.1.3, RFC 3927, RFC 4291, RFC 1112 section 4, RFC 5771
+_BANNED = {
+    "unspecified": ("0.0.0.0/8", "::/128"),
+    "loopback": ("127.0.0.0/8", "::1/128"),
+    "link-local": ("169.254.0.0/16", "fe80::/10"),
+    "multicast": ("224.0.0.0/4", "ff00::/8"),
+    "reserved": ("240.0.0.0/4",),
+    "IPv4-mapped": ("::ffff:0:0/96",),
+}
+_BANNED_PREFIXES = tuple((word, ipaddress.ip_network(text)) for word, texts in _BANNED.items() for text in texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules in force. ``reserved``: addresses that the host or its peers need for themselves."""
+
+    reserved: frozenset[IPAddress] = frozenset()
+    monitor_kinds: frozenset[str] = frozenset({"consul"})
+    nat: bool = False  # whether this host has a NAT back end
+
+
+def judge(app: App, policy: Policy) -> Refused | None:
+    """Apply ``policy`` to ``app``; ``None`` means allowed."""
+    for vip in app.vips:
+        objection = _object_to_vip(vip, policy)
+        if objection:
+            return Refused(app.key, app.name, Reason.VIP_NOT_ALLOWED, f"VIP {vip}: {objection}")
+    for monitor in app.monitors:
+        if monitor.kind not in policy.monitor_kinds:
+            known = ", ".join(sorted(policy.monitor_kinds))
+            detail = f"monitor {str(monitor)!r}: kind {monitor.kind!r} cannot be run here (it can: {known})"
+            return Refused(app.key, app.name, Reason.MONITOR_UNSUPPORTED, detail)
+    if app.nats and not policy.nat:
+        detail = "it asks for NAT, which cannot be made here: without its rule the VIP would be a black hole"
+        return Refused(app.key, app.name, Reason.NAT_UNSUPPORTED, detail)
+    return None
+
+
+def _object_to_vip(vip: Vip, policy: Policy) -> str:
+    prefix = vip.prefix
+    if prefix.prefixlen == 0:
+        return "the default route is never announced"
+    for word, banned in _BANNED_PREFIXES:
+        if prefix.version == banned.version and prefix.overlaps(banned):
+            return f"{word} addresses ({banned}) are never announced"
+    for address in sorted(policy.reserved, key=str):
+        if address in prefix:
+            return f"it covers {address}, which this host or a peer of it uses for itself"
+    return ""

@@ -1,0 +1,282 @@
+"""Makes the host and its routers match the intents, in order, and keeps it so.
+
+Up: address, then route. Down: route, acknowledged, drain time, then address.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import gevent
+from gevent.event import Event
+
+from consulcast.executor.protocols import AddressTable, KernelError, RouteState, Speaker
+from consulcast.model import Intent, Interface, Prefix, Reason, Vip
+
+log = logging.getLogger(__name__)
+
+SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
+RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before an address that the kernel refused is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class VipStatus:
+    """What a VIP is on this host, as found, and why."""
+
+    vip: Vip
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class _Leaving:
+    """An address of ours that is not wanted any more."""
+
+    prefixes: frozenset[Prefix]  # the routes that lead to it
+    drain: bool  # whether such a route was announced by this run
+    clear_since: float | None = None
+
+
+@dataclass(slots=True)
+class _Retry:
+    why: str
+    at: float
+    delay: float = field(default=RETRY_MIN)
+
+
+class Reconciler:
+    """Acts, in one greenlet. Everything else only says what should be."""
+
+    def __init__(
+        self,
+        addresses: AddressTable,
+        speaker: Speaker,
+        drain_time: float,
+        on_failure: Callable[[BaseException], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._addresses = addresses
+        self._speaker = speaker
+        self._drain_time = drain_time
+        self._on_failure = on_failure
+        self._clock = clock
+        self._intents: tuple[Intent, ...] = ()
+        self._complete = False
+        self._present: frozenset[Interface] = frozenset()
+        self._owned: set[Interface] = set()
+        self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
+        self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
+        self._leaving: dict[Interface, _Leaving] = {}
+        self._retry: dict[Interface, _Retry] = {}
+        self._status: dict[Vip, VipStatus] = {}
+        self._sweep_at = 0.0
+        self._wake = Event()
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    # -- what others say ---------------------------------------------------------------------------------------
+
+    def set(self, intents: Iterable[Intent], complete: bool) -> None:
+        """Replace what should be. ``complete``: every source has answered, so that what is not wanted may go."""
+        self._intents = tuple(intents)
+        self._complete = complete
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look again: a route was acknowledged, a session changed."""
+        self._wake.set()
+
+    def status(self) -> dict[Vip, VipStatus]:
+        """Every wanted VIP's state as found, with its reason."""
+        return dict(self._status)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to act."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self, timeout: float) -> bool:
+        """Withdraw all, wait for the acknowledgements and the drain time, then remove the addresses.
+
+        Returns whether all of it was done within ``timeout`` seconds.
+        """
+        self.set((), complete=True)
+        deadline = self._clock() + timeout
+        while self._clock() < deadline and self._greenlet is not None and not self._greenlet.dead:
+            if not self._handed and not self._leaving and not self._owned and not self._wake.is_set():
+                break
+            gevent.sleep(0.005)
+        done = not self._handed and not self._owned
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        return done
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                self._pass()
+                self._wake.wait(timeout=max(0.0, self._next_deadline() - self._clock()))
+        except Exception as error:
+            self._on_failure(error)
+            raise
+
+    def _next_deadline(self) -> float:
+        deadlines = [self._sweep_at, *(retry.at for retry in self._retry.values())]
+        deadlines += [
+            leaving.clear_since + self._drain_time
+            for leaving in self._leaving.values()
+            if leaving.clear_since is not None
+        ]
+        return min(deadlines)
+
+    # -- one pass ----------------------------------------------------------------------------------------------
+
+    def _pass(self) -> None:
+        """Bring the host nearer to the intents. Nothing here waits for a peer."""
+        announce = [intent for intent in self._intents if intent.announce]
+        # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
+        self._hand_over(i for i in announce if i.vip.local in self._present or i.vip.prefix in self._handed)
+        if self._clock() >= self._sweep_at:
+            self._sweep()
+        self._add_missing(frozenset(intent.vip.local for intent in announce))
+        self._hand_over(intent for intent in announce if intent.vip.local in self._present)
+        self._remove_unwanted()
+        self._report()
+
+    def _hand_over(self, intents: Iterable[Intent]) -> None:
+        handed = {intent.vip.prefix: intent for intent in intents}
+        if handed != self._handed:
+            self._handed = handed
+            self._speaker.set([intent.route for intent in handed.values()])
+        for prefix, intent in handed.items():
+            self._led.setdefault(intent.vip.local, set()).add(prefix)
+
+    def _sweep(self) -> None:
+        """Read the kernel: what is there, what is ours, what of former runs is left."""
+        self._sweep_at = self._clock() + SWEEP
+        try:
+            present, owned = self._addresses.present(), set(self._addresses.owned())
+        except KernelError as error:
+            log.error("addresses cannot be read, retried in %.0f s: %s", SWEEP, error)
+            return
+        lost = {address for address in self._owned - present if address not in self._leaving}
+        for address in sorted(lost, key=str):
+            log.warning("address %s was removed by somebody else", address, extra={"address": str(address)})
+        self._present, self._owned = present, owned
+
+    def _add_missing(self, wanted: frozenset[Interface]) -> None:
+        now = self._clock()
+        for address in self._retry.keys() - wanted:
+            del self._retry[address]
+        missing = [
+            address
+            for address in wanted - self._present
+            if address not in self._retry or self._retry[address].at <= now
+        ]
+        if not missing:
+            return
+        try:
+            failures = self._addresses.add(missing)
+        except KernelError as error:
+            failures = dict.fromkeys(missing, str(error))
+        for address in missing:
+            why = failures.get(address)
+            if why is None:
+                self._retry.pop(address, None)
+                continue
+            former = self._retry.get(address)
+            delay = min(former.delay * 2, RETRY_MAX) if former else RETRY_MIN
+            self._retry[address] = _Retry(why, now + delay, delay)
+        added = set(missing) - failures.keys()
+        self._present |= added
+        self._owned |= added
+
+    def _remove_unwanted(self) -> None:
+        """Let an address go when no route leads to it any more and its drain time is over."""
+        now = self._clock()
+        keep = {intent.vip.local for intent in self._intents if intent.address}
+        for address in self._leaving.keys() - (self._owned - keep):
+            del self._leaving[address]
+        due = []
+        for address in self._owned - keep if self._complete else ():
+            leaving = self._leaving.get(address)
+            if leaving is None:
+                prefixes = frozenset(self._led.get(address, ()))
+                leaving = self._leaving[address] = _Leaving(prefixes, drain=bool(prefixes))
+            if any(
+                self._speaker.route_state(prefix) is not RouteState.CLEAR
+                for prefix in leaving.prefixes - self._handed.keys()
+            ):
+                leaving.clear_since = None
+                continue
+            if leaving.clear_since is None:
+                leaving.clear_since = now if leaving.drain else now - self._drain_time
+            if now - leaving.clear_since >= self._drain_time:
+                due.append(address)
+        if not due:
+            return
+        try:
+            failures = self._addresses.remove(due)
+        except KernelError as error:
+            failures = dict.fromkeys(due, str(error))
+        for address in due:
+            if address in failures:
+                log.error("address %s cannot be removed: %s", address, failures[address])
+                self._leaving[address].clear_since = now + RETRY_MAX  # tried again after that
+                continue
+            self._owned.discard(address)
+            self._present -= {address}
+            self._led.pop(address, None)
+            del self._leaving[address]
+            log.info("address %s removed", address, extra={"address": str(address)})
+
+    # -- what it came to ---------------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        """Keep each VIP's state as found, and log what changed."""
+        status = {intent.vip: self._found(intent) for intent in self._intents}
+        for vip, now in status.items():
+            before = self._status.get(vip)
+            if before != now:
+                level = _LEVELS.get(now.reason, logging.WARNING)
+                log.log(
+                    level,
+                    "vip %s: %s%s",
+                    vip,
+                    now.reason,
+                    f" ({now.detail})" if now.detail else "",
+                    extra={"vip": str(vip), "reason": str(now.reason)},
+                )
+        for vip in self._status.keys() - status.keys():
+            log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})
+        self._status = status
+
+    def _found(self, intent: Intent) -> VipStatus:
+        vip = intent.vip
+        if not intent.announce:
+            return VipStatus(vip, intent.reason, intent.detail)
+        retry = self._retry.get(vip.local)
+        if vip.local not in self._present:
+            return VipStatus(vip, Reason.ADDRESS_FAILED, f"address {vip.local}: {retry.why}" if retry else "")
+        state = self._speaker.route_state(vip.prefix)
+        return VipStatus(vip, _REASONS[state])
+
+
+_REASONS = {
+    RouteState.CLEAR: Reason.ANNOUNCING,
+    RouteState.PENDING: Reason.ANNOUNCING,
+    RouteState.HANDED_OVER: Reason.PEER_DOWN,
+    RouteState.ANNOUNCED: Reason.ANNOUNCED,
+    RouteState.NO_NEXT_HOP: Reason.NO_NEXT_HOP,
+    RouteState.FAILED: Reason.BGP_FAILED,
+}
+_LEVELS = {
+    Reason.ANNOUNCED: logging.INFO,
+    Reason.ANNOUNCING: logging.DEBUG,  # for a millisecond; what it comes to is worth a line
+    Reason.MONITOR_PENDING: logging.INFO,
+    Reason.DRAINING: logging.INFO,
+}

@@ -1,0 +1,59 @@
+"""The tags of a Consul service as an app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from consulcast import notation
+from consulcast.model import App, AppKey, Reason, Refused
+from consulcast.notation import BadValue
+
+DEFAULT_PREFIX = "gocast"
+
+
+def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PREFIX) -> App | Refused | None:
+    """Read a service's tags.
+
+    Returns ``None`` without ``enable_<prefix>``: nothing else is looked at then. A tag that cannot be read refuses
+    the whole app: announcing it without that monitor, NAT rule or community would be worse than not at all.
+    """
+    if f"enable_{prefix}" not in tags:
+        return None
+    values: dict[str, list[str]] = {"vip": [], "monitor": [], "nat": [], "vip_communities": []}
+    tag = ""
+    try:
+        for tag in tags:
+            field, equals, value = tag.partition("=")
+            field = field.strip().removeprefix(f"{prefix}_") if field.startswith(f"{prefix}_") else ""
+            if field in values:
+                if not equals or not value.strip():
+                    raise BadValue(f"no value: write {prefix}_{field}=…")
+                values[field].append(value.strip())
+        tag = f"{prefix}_vip"
+        if not values["vip"]:
+            raise BadValue(f"missing: write {prefix}_vip=address/length")
+        parsed: dict[str, list[Any]] = {}
+        for field, read in _READERS.items():
+            parsed[field] = []
+            for value in values[field]:
+                tag = f"{prefix}_{field}={value}"
+                parsed[field].append(read(value))
+    except BadValue as error:
+        return Refused(key, name, Reason.BAD_TAG, f"tag {tag!r}: {error}")
+    return App(
+        key=key,
+        name=name,
+        vips=tuple(dict.fromkeys(parsed["vip"])),
+        monitors=tuple(dict.fromkeys(parsed["monitor"])),
+        nats=tuple(dict.fromkeys(parsed["nat"])),
+        communities=tuple(sorted({item for group in parsed["vip_communities"] for item in group})),
+    )
+
+
+_READERS = {
+    "vip": notation.vip,
+    "monitor": notation.monitor,
+    "nat": notation.nat,
+    "vip_communities": notation.communities,
+}

@@ -1,0 +1,218 @@
+"""The configuration file: what GoCast's users have in theirs, and what a mistake in it is answered."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consulcast import config
+from consulcast.config import Config, parse
+from consulcast.document import ConfigError
+from consulcast.model import NatRule, Origin
+
+GOCAST_SAMPLE = """
+agent:
+  # http server listen addr
+  listen_addr: :8080
+  # Interval for health check
+  monitor_interval: 10s
+  # Time to flush out inactive apps
+  cleanup_timer: 15m
+  # Consul api addr for dynamic discovery
+  consul_addr: https://consul
+  # interval to query consul for app discovery
+  consul_query_interval: 5m
+
+bgp:
+  local_as: 12345
+  remote_as: 6789
+  # override the peer IP to use instead of auto discovering
+  peer_ip: 198.51.100.254
+  communities:
+    - 100:100
+    - 200:200
+  origin: igp
+
+# optional list of apps to register on startup
+apps:
+  - name: app1
+    vip: 203.0.113.1/32
+    vip_config:
+      # additional per VIP BGP communities
+      bgp_communities: [ aaaa:bbbb ]
+    monitors:
+      - port:tcp:5000
+      - exec:/test.sh
+    nats: [ "tcp:5000:5001" ]
+"""
+MINIMAL = "bgp: {local_as: 64512, peer_as: 64513}\n"
+
+
+def bad(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse("file.yaml", text)
+    return str(caught.value)
+
+
+def bgp(text: str) -> Config:
+    return parse("file.yaml", f"bgp:\n  local_as: 64512\n  peer_as: 64513\n{text}")
+
+
+def test_gocasts_sample_is_read_once_its_placeholder_community_is_filled_in() -> None:
+    assert bad(GOCAST_SAMPLE).startswith("file.yaml:30: apps[0].vip_config.bgp_communities[0]: community 'aaaa:bbbb'")
+    found = parse("file.yaml", GOCAST_SAMPLE.replace("aaaa:bbbb", "12345:10"))
+    (peer,) = found.peers
+    assert (peer.local_as, peer.peer_as, str(peer.address)) == (12345, 6789, "198.51.100.254")
+    assert [str(item) for item in found.defaults.communities] == ["100:100", "200:200"]
+    assert found.defaults.cleanup_timer == 900
+    assert found.consul.address == "https://consul"
+    (app,) = found.apps
+    assert app.nats == (NatRule("tcp", 5000, 5001),)
+    assert [str(item) for item in app.monitors] == ["port:tcp:5000", "exec:/test.sh"]
+    assert "consul_query_interval" in found.warnings[0]
+
+
+def test_unquoted_community_is_a_text_not_a_base_60_number() -> None:
+    found = bgp("  communities: [65000:1, 1:30]")
+    assert [str(item) for item in found.defaults.communities] == ["1:30", "65000:1"]
+
+
+def test_example_file_is_valid_and_has_every_key() -> None:
+    path = Path(__file__).parent.parent / "config.example.yaml"
+    config.load(str(path))
+    text = path.read_text()
+    from msgspec.inspect import StructType, type_info
+
+    from consulcast import schema
+
+    def keys(struct: type) -> set[str]:
+        info = type_info(struct)
+        assert isinstance(info, StructType)
+        return {field.encode_name for field in info.fields}
+
+    for struct in (schema.Agent, schema.Consul, schema.Tls, schema.Bgp, schema.Peer, schema.App, schema.VipConfig):
+        for key in keys(struct):
+            assert f"{key}:" in text, f"{struct.__name__}.{key} is not explained in config.example.yaml"
+
+
+def test_minimal_file() -> None:
+    found = parse("file.yaml", MINIMAL)
+    assert found.peers[0].address is None
+    assert found.defaults.origin is Origin.IGP
+
+
+def test_origin_unknown_is_gocasts_word_for_incomplete() -> None:
+    assert bgp("  origin: unknown").defaults.origin is Origin.INCOMPLETE
+
+
+def test_peers_inherit_what_bgp_says_and_override_it() -> None:
+    found = bgp(
+        "  hold_time: 9\n  local_ip: 198.51.100.1\n  peers:\n"
+        "  - {address: 198.51.100.2}\n"
+        "  - {address: '2001:db8::2', peer_as: 4200000099, hold_time: 0, port: 1179,"
+        "     password: s3cret, ttl_security: 1}\n"
+    )
+    one, two = found.peers
+    assert (one.peer_as, one.hold_time, str(one.local_address)) == (64513, 9, "198.51.100.1")
+    assert (two.peer_as, two.hold_time, two.port, two.local_address) == (4200000099, 0, 1179, None)
+    assert "s3cret" not in repr(found)
+
+
+def test_password_file_is_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret pass\n")
+    found = bgp(f"  peers: [{{address: 198.51.100.2, password_file: {secret}}}]")
+    assert found.peers[0].password == "s3cret pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("bgp:\n  locl_as: 1\n", "file.yaml:2: bgp.locl_as: unknown key"),
+        ("bgp:\n  local_as: x\n", "file.yaml:2: bgp.local_as: Expected `int | null`, got `str`"),
+        ("bgp:\n  local_as: 1\n", "bgp.peer_as: is missing"),
+        ("bgp:\n  peer_as: 1\n", "bgp.local_as: is missing"),
+        ("bgp:\n  local_as: 0\n  peer_as: 1\n", "file.yaml:2: bgp.local_as: 0 is not an AS number"),
+        ("bgp:\n  local_as: 1\n  peer_as: 2\n  remote_as: 3\n", "file.yaml:4: bgp.remote_as: differs from peer_as (2)"),
+        ("bgp:\n  local_as: 1\n  local_as: 2\n", "file.yaml:3: local_as: stands twice, first on line 2"),
+        (MINIMAL + "agent:\n  cleanup_timer: 15\n", "file.yaml:3: agent.cleanup_timer: duration '15'"),
+        (MINIMAL + "agent:\n  tag_prefix: a-b\n", "file.yaml:3: agent.tag_prefix"),
+        (MINIMAL + "agent:\n  run_dir: run\n", "file.yaml:3: agent.run_dir: 'run': write an absolute path"),
+        (MINIMAL + "consul:\n  warning: maybe\n", "file.yaml:3: consul.warning"),
+        (MINIMAL + "consul:\n  wait: 11m\n", "file.yaml:3: consul.wait"),
+        (MINIMAL + "consul: {token: a, token_file: /b}\n", "file.yaml:2: consul.token_file"),
+        (MINIMAL + "agent: {consul_token: a}\nconsul: {token: b}\n", "agent.consul_token: differs from consul.token"),
+        (MINIMAL + "apps:\n- vip: 203.0.113.1/32\n", "file.yaml:3: apps[0]: the key 'name' is missing"),
+        (MINIMAL + "apps:\n- name: a\n", "apps[0]: app 'a' has no VIP"),
+        (MINIMAL + "apps:\n- name: a\n  vip: 203.0.113.1\n", "file.yaml:4: apps[0].vip: VIP '203.0.113.1' has no"),
+        (
+            MINIMAL + "apps:\n- {name: a, vip: 203.0.113.1/32}\n- {name: a, vip: 203.0.113.2/32}\n",
+            "file.yaml:4: apps[1].name: 'a' is an app already",
+        ),
+        (
+            MINIMAL + "apps:\n- name: a\n  vip: 203.0.113.1/32\n  monitors:\n  - prot:tcp:1\n",
+            "file.yaml:6: apps[0].monitors[0]",
+        ),
+        ("bgp: [1\n", "file.yaml:2: not valid YAML"),
+        ("- 1\n", "Expected `object`, got `array`"),
+        ("? [a]\n: 1\n", "file.yaml:1: a key must be a plain word"),
+        ("&a [*a]", "an alias"),
+        ("a: \x00", "not valid YAML"),
+    ],
+)
+def test_mistake_is_named_with_file_line_key_and_fix(text: str, says: str) -> None:
+    assert says in bad(text)
+
+
+@pytest.mark.parametrize(
+    ("peer", "says"),
+    [
+        ("{address: x}", "'x' is not an IP address"),
+        ("{address: 198.51.100.2, port: 0}", "port: must be from 1 to 65535"),
+        ("{address: 198.51.100.2, ttl: 256}", "ttl: must be from 1 to 255"),
+        ("{address: 198.51.100.2, ttl: 2, ttl_security: 1}", "remove one of the two"),
+        ("{address: 198.51.100.2, ttl_security: 255}", "ttl_security"),
+        ("{address: 198.51.100.2, hold_time: 2}", "must be 0 or from 3 to 65535"),
+        ("{address: 198.51.100.2, families: []}", "families: is empty"),
+        ("{address: 198.51.100.2, families: [ipv5]}", "families[0]"),
+        ("{address: 198.51.100.2, local_address: '2001:db8::1'}", "two families"),
+        ("{address: 198.51.100.2, next_hop_ipv6: 198.51.100.1}", "not an IPv6 address"),
+        ("{address: 198.51.100.2, password: 'a\"b'}", "without quotes"),
+        ("{address: 198.51.100.2, password: a, password_file: /b}", "write it in one place"),
+        ("{address: 198.51.100.2, password_file: /does/not/exist}", "cannot be read"),
+    ],
+)
+def test_mistake_in_a_peer_is_named(peer: str, says: str) -> None:
+    message = bad(f"bgp:\n  local_as: 1\n  peer_as: 2\n  peers:\n  - {peer}\n")
+    assert message.startswith("file.yaml:5: bgp.peers[0]")
+    assert says in message
+
+
+def test_two_sessions_to_one_address_are_refused() -> None:
+    assert "is a peer already" in bad(
+        "bgp:\n  local_as: 1\n  peer_as: 2\n  peers: [{address: 198.51.100.2}, {address: 198.51.100.2}]"
+    )
+
+
+def test_peer_ip_beside_peers_is_refused() -> None:
+    text = "bgp:\n  local_as: 1\n  peer_as: 2\n  peer_ip: 198.51.100.3\n  peers: [{address: 198.51.100.2}]"
+    assert "file.yaml:4: bgp.peer_ip" in bad(text)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        config.load(str(tmp_path / "none.yaml"))
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(str(binary))
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        parse("file.yaml", text)

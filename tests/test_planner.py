@@ -1,0 +1,127 @@
+"""When a VIP is up, and why it is not."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consulcast import notation
+from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, Verdict, VerdictKey
+from consulcast.planner import Defaults, plan
+
+CONSUL = MonitorSpec("consul")
+DEFAULTS = Defaults(communities=(notation.community("65000:9"),), cleanup_timer=900.0)
+
+
+def app(id: str, name: str = "dns", vip: str = "203.0.113.10/32", communities: str = "", monitored: bool = True) -> App:
+    return App(
+        AppKey(Source.CONSUL, id),
+        name,
+        (notation.vip(vip),),
+        (CONSUL,) if monitored else (),
+        communities=notation.communities(communities) if communities else (),
+    )
+
+
+def says(app_: App, health: Health, since: float = 0.0) -> tuple[VerdictKey, Verdict]:
+    reason = {
+        Health.PASSING: Reason.PASSING,
+        Health.FAILING: Reason.MONITOR_FAILING,
+        Health.DRAINING: Reason.DRAINING,
+        Health.UNKNOWN: Reason.MONITOR_PENDING,
+    }[health]
+    return VerdictKey(app_.key, CONSUL), Verdict(health, reason, health.value, since)
+
+
+def only(apps: list[App], verdicts: list[tuple[VerdictKey, Verdict]], now: float = 10.0) -> Intent:
+    (intent,) = plan(apps, dict(verdicts), DEFAULTS, now).intents
+    return intent
+
+
+def test_app_without_monitor_is_up_while_registered() -> None:
+    intent = only([app("a", monitored=False)], [])
+    assert (intent.announce, intent.address, intent.reason) == (True, True, Reason.ANNOUNCED)
+
+
+def test_app_without_a_verdict_is_not_announced_yet() -> None:
+    intent = only([app("a")], [])
+    assert (intent.announce, intent.reason) == (False, Reason.MONITOR_PENDING)
+
+
+def test_passing_app_is_announced_with_global_and_own_communities() -> None:
+    one = app("a", communities="65000:1,65000:9")
+    intent = only([one], [says(one, Health.PASSING)])
+    assert intent.announce
+    assert intent.route.prefix == ipaddress.ip_network("203.0.113.10/32")
+    assert [str(item) for item in intent.route.communities] == ["65000:1", "65000:9"]
+
+
+def test_of_two_instances_of_one_service_one_is_enough() -> None:
+    one, two = app("a"), app("b")
+    assert only([one, two], [says(one, Health.FAILING), says(two, Health.PASSING)]).announce
+
+
+def test_of_two_services_on_one_vip_both_are_needed() -> None:
+    tcp, udp = app("a", "dns-tcp"), app("b", "dns-udp")
+    intent = only([tcp, udp], [says(tcp, Health.PASSING), says(udp, Health.FAILING)])
+    assert not intent.announce
+    assert intent.reason is Reason.MONITOR_FAILING
+    assert "consul:b" in intent.detail
+    assert only([tcp, udp], [says(tcp, Health.PASSING), says(udp, Health.PASSING)]).announce
+
+
+def test_maintenance_is_a_drain_not_a_failure() -> None:
+    one = app("a")
+    intent = only([one], [says(one, Health.DRAINING)])
+    assert (intent.announce, intent.reason) == (False, Reason.DRAINING)
+
+
+def test_address_outlives_a_failure_by_cleanup_timer() -> None:
+    one = app("a")
+    failing = [says(one, Health.FAILING, since=100.0)]
+    soon = plan([one], dict(failing), DEFAULTS, now=999.0)
+    assert soon.intents[0].address
+    assert soon.recheck_at == 1000.0
+    late = plan([one], dict(failing), DEFAULTS, now=1000.0)
+    assert not late.intents[0].address
+    assert late.intents[0].reason is Reason.CLEANED_UP
+    assert late.recheck_at is None
+
+
+def test_app_that_was_cleaned_up_comes_back_when_it_passes() -> None:
+    one = app("a")
+    assert only([one], [says(one, Health.PASSING, since=5000.0)], now=5000.0).announce
+
+
+def test_cleanup_counts_from_the_failure_of_the_last_instance() -> None:
+    one, two = app("a"), app("b")
+    verdicts = dict([says(one, Health.FAILING, since=0.0), says(two, Health.FAILING, since=500.0)])
+    assert plan([one, two], verdicts, DEFAULTS, now=1000.0).recheck_at == 1400.0
+
+
+apps_and_verdicts = st.lists(
+    st.tuples(
+        st.sampled_from("abcdef"),
+        st.sampled_from(["dns", "ntp"]),
+        st.sampled_from(["203.0.113.1/32", "203.0.113.2/32"]),
+        st.sampled_from(Health),
+    ),
+    unique_by=lambda item: item[0],
+)
+
+
+@given(apps_and_verdicts)
+def test_a_vip_is_announced_exactly_when_each_service_has_a_passing_instance(
+    drawn: list[tuple[str, str, str, Health]],
+) -> None:
+    apps = [app(id, name, vip) for id, name, vip, _ in drawn]
+    verdicts = dict(says(one, item[3]) for one, item in zip(apps, drawn, strict=True))
+    for intent in plan(apps, verdicts, DEFAULTS, 1.0).intents:
+        users = [(name, health) for _, name, vip, health in drawn if notation.vip(vip) == intent.vip]
+        names = {name for name, _ in users}
+        expected = all(any(h is Health.PASSING for n, h in users if n == name) for name in names)
+        assert intent.announce == expected
+        assert (intent.reason is Reason.ANNOUNCED) == expected
+        assert not intent.announce or intent.address

@@ -1,0 +1,99 @@
+"""What is taken, what is refused, and who keeps a VIP."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from consulcast import notation
+from consulcast.model import App, AppKey, MonitorSpec, NatRule, Reason, Refused, Source
+from consulcast.policy import Policy, judge
+from consulcast.registry import Registry
+
+
+def app(id: str, *vips: str, source: Source = Source.CONSUL, name: str = "") -> App:
+    return App(AppKey(source, id), name or id, tuple(notation.vip(vip) for vip in vips))
+
+
+def unreadable(id: str) -> Refused:
+    return Refused(AppKey(Source.CONSUL, id), id, Reason.BAD_TAG, "tag 'x': no")
+
+
+def ids(apps: tuple[App, ...]) -> list[str]:
+    return [item.key.id for item in apps]
+
+
+@pytest.mark.parametrize(
+    "vip",
+    [
+        *("0.0.0.0/0", "::/0", "0.0.0.0/32", "255.255.255.255/32", "127.0.0.1/32", "::1/128", "126.0.0.0/7"),
+        *("224.0.0.9/32", "ff02::1/128", "169.254.1.1/32", "fe80::1/128", "::ffff:203.0.113.1/128"),
+        *("198.51.100.1/32", "198.51.100.0/24"),
+    ],
+)
+def test_vip_that_nobody_may_have_is_refused(vip: str) -> None:
+    policy = Policy(reserved=frozenset({ipaddress.ip_address("198.51.100.1")}))
+    objection = judge(app("a", vip), policy)
+    assert objection is not None
+    assert objection.reason is Reason.VIP_NOT_ALLOWED
+
+
+def test_ordinary_vips_are_allowed() -> None:
+    assert judge(app("a", "203.0.113.10/32", "2001:db8::10/128", "10.0.0.0/24"), Policy()) is None
+
+
+def test_monitor_or_nat_that_cannot_be_done_here_refuses_rather_than_announces_without() -> None:
+    base = app("a", "203.0.113.10/32")
+    monitored = App(base.key, "a", base.vips, monitors=(MonitorSpec("port", "tcp:1"),))
+    natted = App(base.key, "a", base.vips, nats=(NatRule("tcp", 1, 2),))
+    assert getattr(judge(monitored, Policy()), "reason", None) is Reason.MONITOR_UNSUPPORTED
+    assert getattr(judge(natted, Policy()), "reason", None) is Reason.NAT_UNSUPPORTED
+
+
+def test_one_refused_app_leaves_all_others_alone() -> None:
+    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "127.0.0.1/32"), app("b", "203.0.113.10/32")])
+    assert ids(registered.apps) == ["b"]
+    assert [item.key.id for item in registered.refused] == ["a"]
+
+
+def test_services_may_share_a_vip() -> None:
+    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "203.0.113.10/32"), app("b", "203.0.113.10/32")])
+    assert ids(registered.apps) == ["a", "b"]
+
+
+def test_older_registration_keeps_a_prefix_from_another_address_in_it() -> None:
+    registry = Registry(Policy())
+    registry.set(Source.CONSUL, [app("z", "10.0.0.5/24")])
+    registered = registry.set(Source.CONFIG, [app("a", "10.0.0.6/24", source=Source.CONFIG)])
+    assert ids(registered.apps) == ["z"]
+    assert registered.refused[0].reason is Reason.VIP_CONFLICT
+    assert "consul:z" in registered.refused[0].detail
+    assert ids(registry.set(Source.CONSUL, []).apps) == ["a"]
+
+
+def test_one_app_cannot_ask_for_two_addresses_of_one_prefix() -> None:
+    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "10.0.0.5/24", "10.0.0.6/24")])
+    assert registered.refused[0].reason is Reason.VIP_CONFLICT
+
+
+def test_app_whose_tags_became_unreadable_keeps_its_last_readable_registration() -> None:
+    registry = Registry(Policy())
+    registry.set(Source.CONSUL, [app("a", "203.0.113.10/32"), app("b", "203.0.113.11/32")])
+    for _ in range(2):
+        registered = registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")], [unreadable("a")])
+        assert ids(registered.apps) == ["a", "b"]
+        assert [item.key.id for item in registered.refused] == ["a"]
+    assert ids(registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")]).apps) == ["b"]
+
+
+def test_app_that_never_was_readable_is_not_announced() -> None:
+    registered = Registry(Policy()).set(Source.CONSUL, [], [unreadable("a")])
+    assert registered.apps == ()
+
+
+def test_sources_do_not_touch_each_others_apps() -> None:
+    registry = Registry(Policy())
+    registry.set(Source.CONFIG, [app("a", "203.0.113.10/32", source=Source.CONFIG)])
+    registry.set(Source.CONSUL, [app("a", "203.0.113.11/32")])
+    assert len(registry.set(Source.CONSUL, []).apps) == 1
