@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ class World:
     def children(self) -> list[int]:
         """The daemon's child processes: ExaBGP."""
         pid = self.daemon.process.pid
-        return [int(child) for child in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def settings(lab: Lab, **more: Any) -> dict[str, Any]:

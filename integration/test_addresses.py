@@ -1,0 +1,85 @@
+"""The VIPs' addresses in the real kernel: whose they are, and what they are not used for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from integration.lab import Host, Lab
+
+V4, V6 = "203.0.113.10/32", "2001:db8:53::10/128"
+
+SCRIPT = """
+from gevent import monkey; monkey.patch_all()
+import ipaddress, json, sys
+from consulcast.executor.addresses import Addresses
+from consulcast.executor.kernel import Kernel
+verb, device, *texts = sys.argv[1:]
+kernel = Kernel()
+table = Addresses(kernel, device)
+wanted = [ipaddress.ip_interface(text) for text in texts]
+result = getattr(table, verb)(*([wanted] if verb in ("add", "remove") else []))
+print(json.dumps({str(k): v for k, v in result.items()} if isinstance(result, dict) else sorted(map(str, result))))
+kernel.close()
+"""
+
+
+def table(host: Host, verb: str, *addresses: str, device: str = "lo") -> Any:
+    """Call one method of ``Addresses`` on a host."""
+    return json.loads(host.run(sys.executable, "-c", SCRIPT, verb, device, *addresses))
+
+
+def test_added_twice_and_removed_twice_is_added_once_and_removed_once(lab: Lab) -> None:
+    host = lab.host("host")
+    for _ in range(2):
+        assert table(host, "add", V4, V6) == {}
+        assert table(host, "owned") == [V6, V4]
+    for _ in range(2):
+        assert table(host, "remove", V4, V6) == {}
+        assert table(host, "owned") == []
+    assert host.addresses("lo") == {"127.0.0.1/8", "::1/128"}
+
+
+def test_address_of_an_operator_is_neither_taken_over_nor_removed(lab: Lab) -> None:
+    host = lab.host("host")
+    host.run("ip", "addr", "add", V4, "dev", "lo", "label", "lo:mine")
+    host.run("ip", "addr", "add", V6, "dev", "lo")
+    before = host.run("ip", "addr", "show", "lo")
+    assert table(host, "add", V4, V6) == {}
+    assert table(host, "owned") == []
+    assert table(host, "remove", V4, V6) == {}
+    assert host.run("ip", "addr", "show", "lo") == before
+    assert V4 in table(host, "present")
+
+
+def test_vip_is_never_the_source_of_the_hosts_own_connections(lab: Lab) -> None:
+    host, tor = lab.host("host"), lab.host("tor")
+    lab.link(host, tor)  # an uplink without addresses: the host's own are on lo
+    table(host, "add", V4, V6)
+    for address in ("198.51.100.1/32", "2001:db8::1/128"):
+        host.run("ip", "addr", "add", address, "dev", "lo")
+    host.run("ip", "route", "add", "198.51.100.2/32", "dev", "tor")
+    host.run("ip", "-6", "route", "add", "2001:db8:53::2/128", "dev", "tor")
+    assert "src 198.51.100.1" in host.run("ip", "route", "get", "198.51.100.2")
+    assert "src 2001:db8::1" in host.run("ip", "route", "get", "2001:db8:53::2")
+
+
+def test_host_route_makes_one_address_local_and_a_whole_prefix_all_of_them(lab: Lab) -> None:
+    host = lab.host("host")
+    table(host, "add", V4, "198.18.7.0/24")
+    assert "local" in host.run("ip", "route", "get", "198.18.7.99")
+    assert "local" in host.run("ip", "route", "get", "203.0.113.10")
+    assert host.run("ip", "route", "get", "203.0.113.11", check=False) == ""
+
+
+def test_another_device_and_a_missing_one(lab: Lab) -> None:
+    host, tor = lab.host("host"), lab.host("tor")
+    lab.link(host, tor)
+    assert table(host, "add", V4, device="tor") == {}
+    assert V4 in host.addresses("tor")
+    assert table(host, "owned", device="lo") == []
+    with pytest.raises(RuntimeError, match="no network device 'nosuch0'"):
+        table(host, "add", V4, device="nosuch0")

@@ -1,0 +1,57 @@
+"""One line per change of an app's state, none while nothing changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from consulcast import notation
+from consulcast.journal import Journal
+from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Verdict
+from consulcast.registry import Registered
+
+KEY = AppKey(Source.CONSUL, "dns")
+
+
+def app(communities: str = "65000:1") -> App:
+    vips = (notation.vip("203.0.113.10/32"),)
+    return App(KEY, "dns", vips, (MonitorSpec("consul"),), communities=notation.communities(communities))
+
+
+def verdict(health: Health) -> Verdict:
+    return Verdict(health, Reason.PASSING if health is Health.PASSING else Reason.MONITOR_FAILING, health.value)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_life_of_an_app(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    journal = Journal()
+    journal.record(Registered((app(),)), {KEY: verdict(Health.PASSING)})
+    assert lines(caplog) == [
+        "app consul:dns: registered (service dns, vip 203.0.113.10/32, monitor consul, community 65000:1)",
+        "app consul:dns: passing (passing)",
+    ]
+    journal.record(Registered((app(),)), {KEY: verdict(Health.PASSING)})
+    assert lines(caplog) == []
+    journal.record(Registered((app("65000:2"),)), {KEY: verdict(Health.FAILING)})
+    changed, failing = lines(caplog)
+    assert changed.startswith("app consul:dns: changed (")
+    assert failing == "app consul:dns: monitor-failing (failing)"
+    journal.record(Registered(), {})
+    assert lines(caplog) == ["app consul:dns: removed"]
+
+
+def test_refusal_is_told_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    journal = Journal()
+    refused = Refused(KEY, "dns", Reason.BAD_TAG, "tag 'x': no")
+    for _ in range(3):
+        journal.record(Registered((), (refused,)), {})
+    assert lines(caplog) == ["app consul:dns: bad-tag (refused: tag 'x': no)"]
+    journal.record(Registered((app(),), (refused,)), {})
+    journal.record(Registered((app(),), (Refused(KEY, "dns", Reason.BAD_TAG, "other"),)), {})
+    assert "its last readable registration stands" in lines(caplog)[-1]
