@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -77,8 +78,8 @@ class Daemon:
         peers = self._resolve_peers()
         self._addresses = Addresses(self._kernel, agent.vip_device)
         self._addresses.present()  # now, so that a wrong device is told at once
-        self._speaker = ExaBgpSpeaker(peers, self._run_dir.path / "bgp", self._spoken)
-        self._reconciler = Reconciler(self._addresses, self._speaker, agent.drain_time, self._fail)
+        self._speaker = ExaBgpSpeaker(peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
+        self._reconciler = Reconciler(self._addresses, self._speaker, agent.drain_time, self._spawn)
         reserved = {address for peer in peers for address in (peer.address, peer.local_address)}
         self._registry = Registry(Policy(reserved=frozenset(reserved)))
         self._registry.set(Source.CONFIG, config.apps)
@@ -147,21 +148,17 @@ class Daemon:
     def _start(self) -> None:
         self._speaker.start()
         self._reconciler.start()
-        self._planning = gevent.spawn(self._plan_forever)
+        self._planning = self._spawn(self._plan_forever)
         self._changed.set()
         if self._consul is not None:
             self._consul.start()
 
     def _plan_forever(self) -> None:
-        try:
-            recheck_at: float | None = None
-            while True:
-                self._changed.wait(None if recheck_at is None else max(0.0, recheck_at - time.monotonic()))
-                self._changed.clear()
-                recheck_at = self._plan()
-        except Exception as error:
-            self._fail(error)
-            raise
+        recheck_at: float | None = None
+        while True:
+            self._changed.wait(None if recheck_at is None else max(0.0, recheck_at - time.monotonic()))
+            self._changed.clear()
+            recheck_at = self._plan()
 
     def _plan(self) -> float | None:
         """From what all sources say now to what should be. Returns when time alone will change it."""
@@ -177,6 +174,17 @@ class Daemon:
 
     def _spoken(self) -> None:
         self._reconciler.wake()
+
+    def _spawn(self, run: Callable[..., Any], *arguments: Any) -> gevent.Greenlet[..., Any]:
+        """Start a greenlet whose unexpected end is not silent."""
+
+        def ended(greenlet: gevent.Greenlet[..., Any]) -> None:
+            if greenlet.exception is not None:
+                self._fail(greenlet.exception)
+
+        greenlet = gevent.spawn(run, *arguments)
+        greenlet.link_exception(ended)
+        return greenlet
 
     def _fail(self, error: BaseException) -> None:
         """A half-dead announcer is worse than a dead one: withdraw and end."""

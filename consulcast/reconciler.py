@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -55,13 +56,13 @@ class Reconciler:
         addresses: AddressTable,
         speaker: Speaker,
         drain_time: float,
-        on_failure: Callable[[BaseException], None],
+        spawn: Callable[..., gevent.Greenlet[..., Any]] = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses = addresses
         self._speaker = speaker
         self._drain_time = drain_time
-        self._on_failure = on_failure
+        self._spawn = spawn
         self._clock = clock
         self._intents: tuple[Intent, ...] = ()
         self._complete = False
@@ -74,7 +75,7 @@ class Reconciler:
         self._status: dict[Vip, VipStatus] = {}
         self._sweep_at = 0.0
         self._wake = Event()
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._greenlet: gevent.Greenlet[..., Any] | None = None
 
     # -- what others say ---------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin to act."""
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = self._spawn(self._run)
 
     def stop(self, timeout: float) -> bool:
         """Withdraw all, wait for the acknowledgements and the drain time, then remove the addresses.
@@ -115,14 +116,10 @@ class Reconciler:
         return done
 
     def _run(self) -> None:
-        try:
-            while True:
-                self._wake.clear()
-                self._pass()
-                self._wake.wait(timeout=max(0.0, self._next_deadline() - self._clock()))
-        except Exception as error:
-            self._on_failure(error)
-            raise
+        while True:
+            self._wake.clear()
+            self._pass()
+            self._wake.wait(timeout=max(0.0, self._next_deadline() - self._clock()))
 
     def _next_deadline(self) -> float:
         deadlines = [self._sweep_at, *(retry.at for retry in self._retry.values())]

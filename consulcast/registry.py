@@ -30,16 +30,9 @@ class Registry:
         self.registered = Registered()
 
     def set(self, source: Source, apps: Iterable[App], unreadable: Iterable[Refused] = ()) -> Registered:
-        """Replace all that ``source`` asks for, and return what stands now.
-
-        An app whose tags became unreadable keeps its last readable registration: a slip of the pen must not
-        withdraw a running service. It is listed as refused all the same.
-        """
-        unreadable = tuple(unreadable)
-        broken = {item.key for item in unreadable if item.reason is Reason.BAD_TAG}
-        held = [app for app in self._asked.get(source, ()) if app.key in broken]
-        self._asked[source] = (*apps, *held)
-        self._unreadable[source] = unreadable
+        """Replace all that ``source`` asks for, and return what stands now. ``unreadable``: what it could not read."""
+        self._asked[source] = tuple(apps)
+        self._unreadable[source] = tuple(unreadable)
         self.registered = self._merge()
         return self.registered
 

@@ -82,10 +82,7 @@ class World:
         self.addresses = FakeAddresses(self.script)
         self.speaker = FakeSpeaker(self.script)
         self.now = 0.0
-        self.failures: list[BaseException] = []
-        self.reconciler = Reconciler(
-            self.addresses, self.speaker, drain_time, self.failures.append, clock=lambda: self.now
-        )
+        self.reconciler = Reconciler(self.addresses, self.speaker, drain_time, clock=lambda: self.now)
 
     def begin(self) -> World:
         self.reconciler.start()
@@ -102,7 +99,7 @@ class World:
         self.now += seconds
         self.reconciler.wake()
         gevent.sleep(0)
-        assert not self.failures
+        assert not self.reconciler._greenlet.dead  # type: ignore[union-attr]
         return list(self.script)
 
     def reason(self, vip: str = VIP) -> Reason:

@@ -77,19 +77,12 @@ def test_one_app_cannot_ask_for_two_addresses_of_one_prefix() -> None:
     assert registered.refused[0].reason is Reason.VIP_CONFLICT
 
 
-def test_app_whose_tags_became_unreadable_keeps_its_last_readable_registration() -> None:
+def test_what_a_source_could_not_read_is_listed_and_touches_nothing() -> None:
     registry = Registry(Policy())
-    registry.set(Source.CONSUL, [app("a", "203.0.113.10/32"), app("b", "203.0.113.11/32")])
-    for _ in range(2):
-        registered = registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")], [unreadable("a")])
-        assert ids(registered.apps) == ["a", "b"]
-        assert [item.key.id for item in registered.refused] == ["a"]
-    assert ids(registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")]).apps) == ["b"]
-
-
-def test_app_that_never_was_readable_is_not_announced() -> None:
-    registered = Registry(Policy()).set(Source.CONSUL, [], [unreadable("a")])
-    assert registered.apps == ()
+    registered = registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")], [unreadable("a")])
+    assert ids(registered.apps) == ["b"]
+    assert [item.key.id for item in registered.refused] == ["a"]
+    assert registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")]).refused == ()
 
 
 def test_sources_do_not_touch_each_others_apps() -> None:

@@ -1,0 +1,68 @@
+"""Writes routes as commands of ExaBGP's API.
+
+Only typed values go in: ExaBGP dies of the word ``json`` in a command, and of a byte that is not ASCII. ``neighbor``
+stands in every command, because a command without it that fails for one peer may have been taken by another.
+"""
+
+from __future__ import annotations
+
+import re
+
+from consulcast.executor.bgp.errors import CommandError
+from consulcast.executor.bgp.peer import Peer
+from consulcast.model import CommunityKind, Prefix, Route
+
+SHOW_NEIGHBORS = "show neighbor json"
+# Wakes ExaBGP from its sleep between the parts of a batch, and before it sends the last. Answered at once, before the
+# commands that came earlier; unlike other such answers it begins with a line that tells it from theirs.
+NUDGE = "version"
+
+_LOCAL_PREFERENCE = 100  # of iBGP, as in GoCast; RFC 4271 section 5.1.5
+_ADMINISTRATIVE_SHUTDOWN = 2  # subcode of Cease, RFC 4486
+
+_HALF = r"[0-9]{1,10}"
+_KINDS = (
+    (CommunityKind.STANDARD, "community", re.compile(rf"{_HALF}:{_HALF}")),
+    (CommunityKind.LARGE, "large-community", re.compile(rf"{_HALF}:{_HALF}:{_HALF}")),
+    (
+        CommunityKind.EXTENDED,
+        "extended-community",
+        re.compile(rf"(?:target|origin):(?:{_HALF}|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}):{_HALF}"),
+    ),
+)
+
+
+def announce(peer: Peer, route: Route) -> str | None:
+    """Write the command that announces ``route`` to ``peer``; None if the peer has no next hop of its family.
+
+    The order of the communities does not change the command. Raises ``CommandError`` for a community whose text is
+    not canonical.
+    """
+    next_hop = peer.next_hop(route.prefix)
+    if next_hop is None:
+        return None
+    words = [f"neighbor {peer.address} announce route {route.prefix} next-hop {next_hop} origin {route.origin}"]
+    if peer.internal:
+        words.append(f"local-preference {_LOCAL_PREFERENCE}")
+    for kind, keyword, form in _KINDS:
+        texts = sorted({community.text for community in route.communities if community.kind is kind}, key=_by_number)
+        for text in texts:
+            if not form.fullmatch(text):
+                raise CommandError(f"{kind} community {text!r} of {route.prefix} is not in canonical form")
+        if texts:
+            words.append(f"{keyword} [ {' '.join(texts)} ]")
+    return " ".join(words)
+
+
+def withdraw(peer: Peer, prefix: Prefix) -> str:
+    """Write the command that withdraws ``prefix`` from ``peer``. Withdrawing what is not there is no error."""
+    return f"neighbor {peer.address} withdraw route {prefix}"
+
+
+def teardown(peer: Peer) -> str:
+    """Write the command that ends the session with a NOTIFICATION, so that the peer knows it was meant."""
+    return f"neighbor {peer.address} teardown {_ADMINISTRATIVE_SHUTDOWN}"
+
+
+def _by_number(text: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isascii() and part.isdigit() else -1, part) for part in text.split(":")]

@@ -1,0 +1,228 @@
+"""The talk with ExaBGP over its relay's connection: commands out, acknowledgements and events in."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gevent
+from gevent import socket as gevent_socket
+from gevent.event import Event
+
+from consulcast.executor.bgp import commands, events
+from consulcast.executor.bgp.child import Spawn
+from consulcast.executor.bgp.ledger import Ledger
+from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.sessions import Sessions
+from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
+from consulcast.model import Prefix, Route
+
+log = logging.getLogger(__name__)
+
+WEDGED = 10.0  # seconds without an answer after which ExaBGP is ended; it then keeps no session alive either
+GRACE = 1.0  # seconds to read what came meanwhile, should it have been us who stood still
+_UNSENT = 0.01  # seconds to wait for room in the socket; the window of commands nearly always fits
+_CHUNK = 65536
+
+
+class Dialogue:
+    """Keeps what ExaBGP knows the same as what is wanted, whatever becomes of the connection.
+
+    ``on_change`` is called when a session has changed or a route has come further. ``kill`` ends ExaBGP, with the
+    reason, when it is wedged or does not keep to its protocol.
+    """
+
+    def __init__(
+        self,
+        peers: Sequence[Peer],
+        on_change: Callable[[], None],
+        kill: Callable[[str], None],
+        spawn: Spawn,
+        clock: Callable[[], float],
+    ) -> None:
+        self._peers = peers
+        self._on_change = on_change
+        self._kill = kill
+        self._spawn = spawn
+        self._clock = clock
+        self._ledger = Ledger(peers)
+        self._sessions = Sessions(peers, clock)
+        self._connection: gevent_socket.socket | None = None
+        self._lost: gevent_socket.socket | None = None  # the last connection, while ExaBGP should make another
+        self._greenlets: list[gevent.Greenlet[..., Any]] = []
+        self._unsent = bytearray()
+        self._nudged = False  # the next acknowledgement is that of a nudge
+        self._answered = clock()  # when ExaBGP last answered, or had nothing to answer
+        self._wake = Event()
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to watch over the connection that will be made."""
+        self._greenlets.append(self._spawn(self._watch))
+
+    def set(self, routes: Iterable[Route]) -> None:
+        """Replace the whole desired table."""
+        self._ledger.set(routes)
+        self._advance()
+
+    def route_state(self, prefix: Prefix) -> RouteState:
+        """Tell how far ``prefix`` is."""
+        return self._ledger.state(prefix, self._sessions.carries)
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Every peer's session."""
+        return self._sessions.statuses()
+
+    @property
+    def settled(self) -> bool:
+        """Whether ExaBGP has acknowledged the whole desired table, and the withdrawal of all else."""
+        return self._ledger.settled
+
+    def farewell(self, timeout: float) -> None:
+        """End the sessions with a Cease, within ``timeout`` seconds; ExaBGP's own end would only close them."""
+        self._closing = self._sessions.closing = True
+        up = {status for status in self._sessions.statuses() if status.state is SessionState.UP}
+        if self._connection is None or not up:
+            return
+        addresses = {status.address for status in up}
+        self._say(commands.teardown(peer) for peer in self._peers if peer.address in addresses)
+        deadline = self._clock() + timeout
+        # ExaBGP connects again within milliseconds: what counts is that the session went down, not that it is
+        while self._connection is not None and up & set(self._sessions.statuses()) and self._clock() < deadline:
+            gevent.sleep(0.002)
+
+    def close(self) -> None:
+        """Stop reading and writing."""
+        self._closing = True
+        gevent.killall(self._greenlets)
+        self._drop()
+
+    def connect(self, connection: gevent_socket.socket) -> None:
+        """Begin anew on the connection of a new relay."""
+        self._drop()
+        self._connection = connection
+        self._nudged = False
+        self._answered = self._clock()
+        self._greenlets = [greenlet for greenlet in self._greenlets if not greenlet.dead]
+        self._greenlets.append(self._spawn(self._read, connection))
+        self._say(self._ledger.resume())
+        self._advance()
+
+    def ended(self, reason: str) -> None:
+        """Take in that ExaBGP has ended."""
+        self._drop()
+        self._ledger.forget()
+        self._sessions.ended(reason)
+        self._on_change()
+
+    def _drop(self) -> None:
+        self._lost = None
+        self._unsent.clear()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._ledger.disconnected()
+
+    # Writing. It never waits: a change is on its way to ExaBGP when `set` returns.
+
+    def _advance(self) -> None:
+        """Write what may be written now."""
+        if self._connection is None or self._closing:
+            return
+        now = self._clock()
+        if not self._ledger.under_way:
+            self._answered = now
+        self._say([] if self._unsent else self._ledger.take(now))
+        self._wake.set()
+
+    def _say(self, lines: Iterable[str]) -> None:
+        assert self._connection is not None
+        self._unsent += "".join(f"{line}\n" for line in lines).encode("ascii")
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(self._connection.fileno(), self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            log.debug("connection to ExaBGP's relay: %s", error)  # the reader sees its end, and acts
+
+    def _watch(self) -> None:
+        """Do what is due though nothing happens: write the rest, try again what was refused, end a wedged ExaBGP."""
+        while True:
+            due = not self._wake.wait(self._patience())
+            self._wake.clear()
+            if self._ledger.under_way and self._clock() - self._answered > WEDGED:
+                self._end_if_wedged(self._answered)
+            if due:
+                self._advance()
+
+    def _patience(self) -> float | None:
+        """Seconds until something is due; None if nothing is."""
+        if self._connection is None or self._closing:
+            return None
+        if self._unsent:
+            return _UNSENT
+        deadline = self._ledger.next_retry
+        if self._ledger.under_way:
+            deadline = min(deadline, self._answered + WEDGED)
+        return None if deadline == math.inf else max(_UNSENT, deadline - self._clock())
+
+    def _end_if_wedged(self, answered: float) -> None:
+        gevent.sleep(GRACE)
+        if self._answered == answered:
+            self._kill(f"no answer for {WEDGED:.0f} s")
+
+    # Reading
+
+    def _read(self, connection: gevent_socket.socket) -> None:
+        rest = b""
+        while True:
+            try:
+                chunk = connection.recv(_CHUNK)
+            except OSError:
+                chunk = b""
+            if connection is not self._connection:
+                return
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            changed = [self._take_in(line) for line in lines]
+            self._advance()
+            if any(changed):
+                self._on_change()
+        self._drop()
+        self._lost = connection
+        log.debug("the connection to ExaBGP's relay is lost")
+        self._on_change()
+        gevent.sleep(WEDGED)
+        if self._lost is connection:
+            self._kill(f"its relay did not come back in {WEDGED:.0f} s")
+
+    def _take_in(self, line: bytes) -> bool:
+        """Take in one line. Returns whether a session has changed or a route has come further."""
+        try:
+            event = events.parse(line)
+            if isinstance(event, events.Acknowledged):
+                return self._acknowledge(event.ok)
+        except (ValueError, IndexError) as error:
+            # Answers are matched by their order, so nothing after this can be trusted.
+            log.error("ExaBGP said %r: %s", line[:200], error)
+            self._kill("it does not keep to its protocol")
+            return False
+        if isinstance(event, events.Nudged):
+            self._nudged = True
+            return False
+        return event is not None and self._sessions.apply(event)
+
+    def _acknowledge(self, ok: bool) -> bool:
+        if self._nudged:
+            self._nudged = False
+            self._ledger.nudged()
+            return False
+        if self._closing:
+            return False
+        self._answered = self._clock()
+        return self._ledger.acknowledge(ok, self._answered)

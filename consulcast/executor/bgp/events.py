@@ -1,0 +1,129 @@
+"""Reads what ExaBGP says: acknowledgements, events, and the answer to ``show neighbor json``.
+
+Everything comes as lines on one stream, in the order in which it happened; the snapshot too, so it never undoes an
+event that is newer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from consulcast.executor.bgp import notification
+from consulcast.model import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The answer to the oldest command that has none yet. It carries no id, and not the reason of a refusal."""
+
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """The answer to ``commands.NUDGE``; its acknowledgement is the very next, whatever is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """The OPEN messages were exchanged: prefixes of these IP versions will pass."""
+
+    peer: IPAddress
+    versions: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The session is established."""
+
+    peer: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The session, or the attempt at one, has ended. ExaBGP knows the reason only if there was a NOTIFICATION."""
+
+    peer: IPAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A NOTIFICATION was sent or received; ``Down`` follows."""
+
+    peer: IPAddress
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One peer in a snapshot. ``age`` is in seconds since it was established, 0 if it is not."""
+
+    peer: IPAddress
+    established: bool
+    age: float
+    versions: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every session as it is."""
+
+    sessions: tuple[Session, ...]
+
+
+Event: TypeAlias = Acknowledged | Nudged | Negotiated | Up | Down | Notified | Snapshot
+
+
+def parse(line: bytes) -> Event | None:
+    """Parse one line; None for one that says nothing of interest. Raises ``ValueError`` for one out of order."""
+    if line in (b"done", b"error"):
+        return Acknowledged(line == b"done")
+    if line.startswith(b"exabgp "):
+        return Nudged()
+    try:
+        told = json.loads(line)
+        return _snapshot(told) if isinstance(told, list) else _event(told)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"not understood: {error!r}") from error
+
+
+def _event(told: dict[str, Any]) -> Event | None:
+    kind = told["type"]
+    if "neighbor" not in told:  # ExaBGP's own shutdown
+        return None
+    neighbor = told["neighbor"]
+    peer = ipaddress.ip_address(neighbor["address"]["peer"])
+    if kind == "negotiated":
+        return Negotiated(peer, _versions(neighbor["negotiated"]["families"]))
+    if kind == "state" and neighbor["state"] == "up":
+        return Up(peer)
+    if kind == "state" and neighbor["state"] == "down":
+        return Down(peer, neighbor["reason"])
+    if kind.lower() == "notification":
+        text = notification.describe(bytes.fromhex(neighbor["message"]["body"].removeprefix("0x")))
+        return Notified(peer, f"{'received' if neighbor['direction'] == 'receive' else 'sent'} {text}")
+    return None  # `connected`: seen before refused attempts too, so it tells nothing
+
+
+def _snapshot(told: list[dict[str, Any]]) -> Snapshot:
+    return Snapshot(tuple(map(_session, told)))
+
+
+def _session(told: dict[str, Any]) -> Session:
+    # `state` is wrong in the first second of a session; `duration` is no age unless the session is up.
+    established = told["fsm"] == "ESTABLISHED"
+    return Session(
+        ipaddress.ip_address(told["peer"]["address"]),
+        established,
+        float(told["duration"]) if established and told["state"] == "up" else 0.0,
+        _versions(told["families"]),
+    )
+
+
+def _versions(families: list[str]) -> frozenset[int]:
+    known = {"ipv4 unicast": 4, "ipv6 unicast": 6}
+    return frozenset(known[family] for family in families if family in known)

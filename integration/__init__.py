@@ -1,0 +1,1 @@
+"""Real Consul, real routers, the real kernel. Needs root."""

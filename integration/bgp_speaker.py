@@ -1,0 +1,177 @@
+"""The speaker alone as a program on a host of the lab, and the calls that tests make to it.
+
+Tests wait with blocking calls, and ExaBGP must die with the program that started it: so the speaker has a process of
+its own, which answers one JSON line with another on a unix socket.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from consulcast.model import Community, CommunityKind, Origin, Route
+from integration.lab import Host, Process, until
+
+
+def route(prefix: str, *communities: str, origin: Origin = Origin.IGP) -> dict[str, Any]:
+    """One route in the form that goes over the socket."""
+    return {"prefix": prefix, "communities": communities, "origin": origin}
+
+
+class Speaker:
+    """A speaker on ``host``. ``peers`` are keyword arguments of ``Peer``, with addresses as text."""
+
+    def __init__(
+        self, host: Host, *peers: Mapping[str, Any], name: str = "speaker", env: Mapping[str, str] | None = None
+    ) -> None:
+        files = host.lab.dir / name
+        files.mkdir()
+        self.run_dir = files / "run"
+        self._socket = files / "control.sock"
+        arguments = [str(self._socket), str(self.run_dir), json.dumps(peers)]
+        self.process: Process = host.spawn(sys.executable, "-m", __name__, *arguments, name=name, env=env)
+        until(self._socket.exists, 10.0, f"the speaker answers; it says: {self.process.text()}")
+
+    def call(self, name: str, argument: object = None) -> Any:
+        """Make one call and return its answer."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(60)
+            control.connect(str(self._socket))
+            control.sendall(json.dumps([name, argument]).encode() + b"\n")
+            control.shutdown(socket.SHUT_WR)
+            with control.makefile() as answer:
+                return json.loads(answer.read())
+
+    def set(self, routes: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the table."""
+        self.call("set", list(routes))
+
+    def burst(self, tables: Sequence[Sequence[Mapping[str, Any]]], pauses: Sequence[float]) -> None:
+        """Replace the table several times, pausing (seconds) after each."""
+        self.call("burst", [list(zip(tables, pauses, strict=True))])
+
+    def state(self, prefix: str) -> str:
+        """How far a prefix is."""
+        return str(self.call("state", prefix))
+
+    def peers(self) -> list[dict[str, Any]]:
+        """The sessions."""
+        return list(self.call("peers"))
+
+    def settled(self) -> bool:
+        """Whether all is acknowledged."""
+        return bool(self.call("settled"))
+
+    def exabgp(self) -> int | None:
+        """ExaBGP's process id."""
+        pid = self.call("pid")
+        return None if pid is None else int(pid)
+
+    def relay(self) -> int | None:
+        """The relay's process id."""
+        exabgp = self.exabgp()
+        if exabgp is None:
+            return None
+        children = Path(f"/proc/{exabgp}/task/{exabgp}/children").read_text().split()
+        return int(children[0]) if children else None
+
+    def wait_up(self, count: int = 1, deadline: float = 20.0) -> None:
+        """Wait until that many sessions are up."""
+        until(lambda: sum(peer["state"] == "up" for peer in self.peers()) == count, deadline, f"{count} sessions up")
+
+    def wait_settled(self, deadline: float = 20.0) -> None:
+        """Wait until all is acknowledged."""
+        until(self.settled, deadline, "all commands acknowledged")
+
+
+def _route(told: Mapping[str, Any]) -> Route:
+    return Route(
+        ipaddress.ip_network(told["prefix"]), tuple(map(_community, told["communities"])), Origin(told["origin"])
+    )
+
+
+def _community(text: str) -> Community:
+    if not text[0].isdigit():
+        return Community(CommunityKind.EXTENDED, text)
+    return Community(CommunityKind.LARGE if text.count(":") == 2 else CommunityKind.STANDARD, text)
+
+
+def main() -> None:
+    """Serve until SIGTERM, which ends ExaBGP in order."""
+    import gevent
+    from gevent import socket as gevent_socket
+
+    from consulcast.executor.bgp.peer import Peer
+    from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s", datefmt="%T")
+    control, run_dir, peers = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    for peer in peers:
+        for name in ("address", "local_address", "router_id", "next_hop4", "next_hop6"):
+            if peer.get(name) is not None:
+                peer[name] = ipaddress.ip_address(peer[name])
+    changes = [0]
+
+    def changed() -> None:
+        changes[0] += 1
+
+    speaker = ExaBgpSpeaker([Peer(**peer) for peer in peers], run_dir, changed)
+
+    def answer(name: str, argument: Any) -> object:
+        match name:
+            case "set":
+                speaker.set([_route(told) for told in argument])
+            case "burst":
+                for table, pause in argument[0]:
+                    speaker.set([_route(told) for told in table])
+                    if pause:
+                        gevent.sleep(pause)
+            case "state":
+                return str(speaker.route_state(ipaddress.ip_network(argument)))
+            case "peers":
+                return [{name: str(value) for name, value in asdict(peer).items()} for peer in speaker.peers()]
+            case "settled":
+                return speaker.settled
+            case "pid":
+                return speaker._child.pid
+            case "changes":
+                return changes[0]
+            case "last-child-error":
+                return speaker.last_child_error
+            case "hang-up":
+                connection = speaker._dialogue._connection
+                assert connection is not None
+                connection.shutdown(socket.SHUT_RDWR)
+        return None
+
+    def serve(connection: gevent_socket.socket) -> None:
+        with connection, connection.makefile("rw") as stream:
+            stream.write(json.dumps(answer(*json.loads(stream.readline()))))
+
+    speaker.start()
+    listener = gevent_socket.socket(gevent_socket.AF_UNIX)
+    listener.bind(control + ".new")
+    listener.listen()
+    os.rename(control + ".new", control)
+    accepting = gevent.spawn(lambda: [gevent.spawn(serve, listener.accept()[0]) for _ in iter(int, 1)])
+    ended = gevent.event.Event()
+    gevent.signal_handler(signal.SIGTERM, ended.set)
+    ended.wait()
+    speaker.set([])
+    while not speaker.settled and speaker.peers():
+        gevent.sleep(0.005)
+    speaker.stop(5)
+    accepting.kill()
+
+
+if __name__ == "__main__":
+    main()

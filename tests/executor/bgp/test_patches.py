@@ -1,0 +1,223 @@
+"""Each patch is tried in a process of its own, where only it is applied; and the same without it, which must fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+_PREAMBLE = """
+    import os, random, socket, sys, time
+    from consulcast.executor.bgp import patches
+    called = [lambda: print("called")] if sys.argv[1] == "call_after_privileges" else []
+    if sys.argv[1] != "none":
+        getattr(patches, sys.argv[1])(*called)
+"""
+
+_RIB = """
+    from exabgp.environment import getenv
+    from exabgp.logger import log
+    log.init(getenv())
+    from exabgp.bgp.message import Action
+    from exabgp.bgp.message.update.attribute import Attributes, NextHop, MED
+    from exabgp.bgp.message.update.nlri import INET
+    from exabgp.protocol.family import AFI, SAFI
+    from exabgp.protocol.ip import IP
+    from exabgp.rib.change import Change
+    from exabgp.rib.outgoing import OutgoingRIB
+
+    def change(prefix, med):
+        nlri = INET(AFI.ipv4, SAFI.unicast, Action.WITHDRAW if med is None else Action.ANNOUNCE)
+        from exabgp.bgp.message.update.nlri.cidr import CIDR
+        nlri.cidr = CIDR(IP.pton(prefix), 32)
+        nlri.nexthop = NextHop("198.51.100.1")
+        attributes = Attributes()
+        if med is not None:
+            attributes.add(MED(med))
+        return Change(nlri, attributes)
+
+    def send(rib, peer):
+        for update in rib.updates(True):
+            for nlri in update.nlris:
+                if nlri.action == Action.ANNOUNCE:
+                    peer[str(nlri.cidr.prefix())] = str(update.attributes)
+                else:
+                    peer.pop(str(nlri.cidr.prefix()), None)
+"""
+
+
+_ONE = """
+    rib, peer = OutgoingRIB(True, {(AFI.ipv4, SAFI.unicast)}), {}
+    for act in sequence:
+        rib.add_to_rib(change("203.0.113.1", None if act == "W" else int(act)))
+    send(rib, peer)
+    assert peer == ({} if sequence[-1] == "W" else {"203.0.113.1/32": f" med {act}"}), peer
+"""
+
+
+def run(patch: str, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` with one patch, or with ``none``."""
+    program = textwrap.dedent(_PREAMBLE) + textwrap.dedent(code)
+    command = [sys.executable, "-c", program, patch]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def assert_needed(patch: str, code: str) -> None:
+    """``code`` exits 0 with the patch, and fails by an assertion without."""
+    with_it = run(patch, code)
+    assert with_it.returncode == 0, with_it.stderr
+    without = run("none", code)
+    assert "AssertionError" in without.stderr, without.stderr
+
+
+def test_the_last_of_several_changes_of_a_prefix_wins() -> None:
+    for sequence in ("1W1", "121", "W12W"):
+        assert_needed("last_change_wins", textwrap.dedent(_RIB) + f"sequence = {sequence!r}\n" + textwrap.dedent(_ONE))
+
+
+def test_any_sequence_of_changes_and_sendings_ends_with_the_last_of_each_prefix() -> None:
+    assert_needed(
+        "last_change_wins",
+        textwrap.dedent(_RIB)
+        + textwrap.dedent("""
+        chance = random.Random(5)
+        for _ in range(300):
+            rib, peer, wanted = OutgoingRIB(True, {(AFI.ipv4, SAFI.unicast)}), {}, {}
+            for _ in range(40):
+                prefix, med = f"203.0.113.{chance.randrange(3)}", chance.choice([None, None, 1, 2, 3])
+                rib.add_to_rib(change(prefix, med))
+                if med is None:
+                    wanted.pop(prefix + "/32", None)
+                else:
+                    wanted[prefix + "/32"] = f" med {med}"
+                if chance.random() < 0.2:
+                    send(rib, peer)
+                if chance.random() < 0.05:
+                    rib.resend(False)  # the peer asked for a ROUTE-REFRESH
+            send(rib, peer)
+            assert peer == wanted, (peer, wanted)
+        """),
+    )
+
+
+def test_sessions_that_we_open_send_without_delay() -> None:
+    assert_needed(
+        "no_delay",
+        """
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.protocol.family import AFI
+        from exabgp.reactor.network.outgoing import Outgoing
+        outgoing = Outgoing(AFI.ipv4, "127.0.0.1", "127.0.0.1")
+        assert outgoing._setup() is None
+        assert outgoing.io.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        """,
+    )
+
+
+def test_the_pause_between_attempts_to_connect_stays_short() -> None:
+    assert_needed(
+        "short_back_off",
+        """
+        from exabgp.reactor.delay import Delay
+        delay = Delay()
+        for _ in range(50):
+            delay.increase()
+        assert delay._time - time.time() <= patches.LONGEST_BACK_OFF
+        """,
+    )
+
+
+def test_the_hosts_full_name_is_never_looked_up() -> None:
+    assert_needed(
+        "no_getfqdn",
+        """
+        asked = []
+        socket.getfqdn = lambda name="": asked.append(name) or "x.example"
+        import exabgp.bgp.message.open.capability.hostname
+        from exabgp.util.dns import warn
+        warn()
+        assert not asked
+        """,
+    )
+
+
+def test_a_user_in_group_0_is_not_taken_for_root() -> None:
+    assert_needed(
+        "group_root",
+        """
+        os.getuid, os.getgid = lambda: 1234, lambda: 0
+        os.setgid = os.setuid = lambda number: None
+        from exabgp.environment import getenv
+        getenv().daemon.user = "nobody"
+        from exabgp.reactor.daemon import Daemon
+        assert Daemon(None).drop_privileges()
+        """,
+    )
+
+
+def test_root_still_drops_its_privileges() -> None:
+    done = run(
+        "group_root",
+        """
+        dropped = []
+        os.getuid = os.geteuid = lambda: dropped[-1] if dropped else 0
+        os.getgid = os.getuid
+        os.setgid, os.setuid = lambda number: None, dropped.append
+        from exabgp.environment import getenv
+        getenv().daemon.user = "nobody"
+        from exabgp.reactor.daemon import Daemon
+        assert Daemon(None).drop_privileges()
+        assert dropped
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_action_is_called_after_the_change_of_user() -> None:
+    code = """
+        from exabgp.environment import getenv
+        from exabgp.reactor.daemon import Daemon
+        Daemon.drop_privileges(Daemon(None))
+        """
+    assert "called" in run("call_after_privileges", code).stdout
+    assert "called" not in run("none", code).stdout
+
+
+def test_all_patches_can_be_applied_together() -> None:
+    done = run("none", "patches.apply(lambda: None)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
+    done = run(
+        "none",
+        """
+        from shutil import copyfile as changed
+        from exabgp.reactor.daemon import Daemon
+        from exabgp.reactor.delay import Delay
+        from exabgp.reactor.network.outgoing import Outgoing
+        from exabgp.rib.outgoing import OutgoingRIB
+        from exabgp.util import dns
+
+        for patch, owner, name in (
+            (patches.no_getfqdn, dns, "domain"),
+            (patches.last_change_wins, OutgoingRIB, "_update_rib"),
+            (patches.last_change_wins, OutgoingRIB, "updates"),
+            (patches.no_delay, Outgoing, "_setup"),
+            (patches.short_back_off, Delay, "increase"),
+            (patches.group_root, Daemon, "drop_privileges"),
+            (lambda: patches.call_after_privileges(print), Daemon, "drop_privileges"),
+        ):
+            known = getattr(owner, name)
+            setattr(owner, name, changed)
+            try:
+                patch()
+            except patches.DoesNotFit as error:
+                print(error)
+            setattr(owner, name, known)
+        """,
+    )
+    assert done.stdout.count("is not the known one") == 7, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 7

@@ -1,0 +1,119 @@
+"""The whole of it with a real ExaBGP, whose only peer is a closed port of the loopback device."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import gevent
+import pytest
+
+from consulcast.executor.bgp.child import next_pause
+from consulcast.executor.bgp.errors import PeerError, RunDirectoryError
+from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+from consulcast.executor.protocols import RouteState, Speaker
+from tests.executor.bgp.values import peer, route
+
+PREFIX = ip_network("203.0.113.1/32")
+
+
+def wait(fact: Callable[[], object], seconds: float = 20.0) -> None:
+    with gevent.Timeout(seconds):
+        while not fact():
+            gevent.sleep(0.005)
+
+
+@pytest.fixture
+def speaker(tmp_path: Path) -> Iterator[ExaBgpSpeaker]:
+    closed = peer("127.0.0.1", local_address=ip_address("127.0.0.1"), port=9, password="s3cret")
+    made = ExaBgpSpeaker([closed], tmp_path / "run")
+    made.start()
+    yield made
+    made.stop(5)
+
+
+def pid(speaker: ExaBgpSpeaker) -> int:
+    found = speaker._child.pid
+    assert found is not None
+    return found
+
+
+def test_a_route_is_handed_over_and_cleared_while_the_peer_is_down(speaker: ExaBgpSpeaker) -> None:
+    told: Speaker = speaker
+    told.set([route("203.0.113.1/32", "65000:1")])
+    wait(lambda: told.route_state(PREFIX) is RouteState.HANDED_OVER)
+    told.set([])
+    wait(lambda: told.route_state(PREFIX) is RouteState.CLEAR)
+
+
+def test_the_child_is_in_a_session_of_its_own_and_takes_nothing_from_our_environment(
+    speaker: ExaBgpSpeaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "secret")
+    speaker.set([route("203.0.113.1/32")])
+    wait(lambda: speaker.settled)
+    first = pid(speaker)
+    os.kill(first, signal.SIGKILL)
+    wait(lambda: speaker._child.pid not in (None, first))
+    wait(lambda: speaker.route_state(PREFIX) is RouteState.HANDED_OVER)
+    assert b"secret" not in Path(f"/proc/{pid(speaker)}/environ").read_bytes()
+    assert os.getsid(pid(speaker)) == pid(speaker)
+    assert speaker.last_child_error.startswith("SIGKILL")
+
+
+def test_nothing_is_left_after_a_stop_but_the_log(speaker: ExaBgpSpeaker, tmp_path: Path) -> None:
+    speaker.set([route("203.0.113.1/32")])
+    wait(lambda: speaker.settled)
+    assert "s3cret" in (tmp_path / "run" / "exabgp.conf").read_text()
+    ended = pid(speaker)
+    speaker.stop(5)
+    assert not Path(f"/proc/{ended}").exists()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"exabgp.log"}
+
+
+def test_a_stop_while_it_starts_leaves_no_child(speaker: ExaBgpSpeaker) -> None:
+    wait(lambda: speaker._child.pid)
+    started = pid(speaker)
+    speaker.stop(5)
+    assert not Path(f"/proc/{started}").exists()
+
+
+def test_pauses_between_starts_grow_to_an_end_and_begin_small_after_a_good_run() -> None:
+    pauses = [0.0]
+    for _ in range(9):
+        pauses.append(next_pause(pauses[-1], ran=0.2))
+    assert pauses[1:] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    assert next_pause(10.0, ran=60) == 0.1
+
+
+def test_a_start_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    speaker = ExaBgpSpeaker([peer()], tmp_path / "run")
+    speaker.start()
+    wait(lambda: speaker.last_child_error)
+    assert speaker.last_child_error == "exit status 1"
+    monkeypatch.setattr("sys.executable", "/nonexistent")
+    wait(lambda: "cannot start /nonexistent" in speaker.last_child_error)
+    speaker.stop(5)
+
+
+def test_without_peers_nothing_is_started_and_routes_say_so(tmp_path: Path) -> None:
+    speaker = ExaBgpSpeaker([], tmp_path / "run")
+    speaker.start()
+    speaker.set([route("203.0.113.1/32")])
+    assert speaker.route_state(PREFIX) is RouteState.NO_NEXT_HOP
+    assert speaker.peers() == ()
+    assert speaker.settled
+    speaker.stop(1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_faults_of_the_settings_are_told_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(PeerError, match="twice"):
+        ExaBgpSpeaker([peer(), peer()], tmp_path / "run")
+    (tmp_path / "open").mkdir(mode=0o755)
+    with pytest.raises(RunDirectoryError, match="0700"):
+        ExaBgpSpeaker([peer()], tmp_path / "open").start()
