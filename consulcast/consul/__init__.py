@@ -1,1 +1,1 @@
-"""Consul: a safe client, one blocking query as a loop, and the source that makes apps and verdicts of the answers."""
+"""Consul as a source of apps and verdicts: blocking queries on the own node, believed with care."""

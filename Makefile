@@ -1,0 +1,78 @@
+# make test    lint, types, tests/, integration/ (the last as root); make test ARGS='-k bird' narrows pytest
+# make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
+# make bench   latency against the floor (bench/README.md)
+# make lock    resolve the lock files anew from pyproject.toml
+#
+# Each installs what it lacks (integration/setup.sh, .venv) and nothing else; a second run needs no network.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCKS  := requirements.txt requirements-dev.txt
+# The venv is made anew when a lock file or the interpreter is another one.
+KEY     = { cat $(LOCKS); $(PYTHON) -c 'import sys; print(sys.version, sys.executable)'; } 2>/dev/null | sha256sum | cut -c1-16
+STAMP  := $(VENV)/made-$(shell $(KEY))
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+PIP    := $(BIN)/python -m pip -q --disable-pip-version-check
+
+.PHONY: test lint types unit integration dev bench lock clean setup
+.DEFAULT_GOAL := test
+
+$(STAMP):
+	@PYTHON=$(PYTHON) integration/setup.sh build
+	@rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@# setuptools first: what has only an sdist is then built with the locked one, not with one fetched for the build
+	@awk '/^setuptools==/ { p = 1 } p { print } p && !/\\$$/ { exit }' requirements-dev.txt >$(VENV)/build.txt
+	$(PIP) install --require-hashes --no-deps -r $(VENV)/build.txt
+	$(PIP) install --require-hashes --no-deps --no-build-isolation --use-pep517 -r requirements-dev.txt
+	@touch $@ $(VENV)/made-$$($(KEY)) # the second where this run has installed the interpreter itself
+
+$(VENV)/package: $(STAMP) pyproject.toml
+	$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	$(PIP) check
+	@touch $@
+
+setup: $(VENV)/package
+	@PYTHON=$(PYTHON) integration/setup.sh lab
+
+lint: $(VENV)/package
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/package
+	$(BIN)/mypy
+
+unit: $(VENV)/package
+	$(BIN)/pytest tests $(ARGS)
+
+integration: setup
+ifeq ($(shell id -u),0)
+	$(BIN)/pytest integration $(ARGS)
+else
+	@echo 'not root: integration/ is left out (it makes network namespaces); run `make test` as root for all of it'
+endif
+
+# In this order, stopping at the first that fails: the quick ones first, pytest's own summary last.
+test: setup
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory integration
+
+dev: setup
+	@$(BIN)/python -m integration.demo $(if $(ONCE),--once)
+
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+
+lock:
+	@rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/python -m pip -q --disable-pip-version-check install uv
+	.lock/bin/uv pip compile -q $(LOCK_FLAGS) -o requirements.txt pyproject.toml
+	.lock/bin/uv pip compile -q $(LOCK_FLAGS) --extra dev -o requirements-dev.txt pyproject.toml
+	@rm -rf .lock
+lock: LOCK_FLAGS := --upgrade --python-version 3.11 --python-platform linux --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+clean:
+	rm -rf $(VENV) .lock .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

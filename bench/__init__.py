@@ -1,0 +1,1 @@
+"""How fast consulcast is, against the thinnest program that could do the job. See README.md."""

@@ -1,0 +1,40 @@
+"""What is measured. Each measure is one small function that writes to Consul and returns milliseconds.
+
+They are played in this order, each beginning where the one before has ended; the last leaves what the first needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.world import SERVICE, Side
+
+
+def tag_to_announce(side: Side) -> float:
+    """A healthy service with the tags of a VIP is registered."""
+    tags = ["enable_gocast", f"gocast_vip={side.prefix}", "gocast_monitor=consul"]
+    check = {"TTL": "600s", "Status": "passing"}
+    return side.timed("/v1/agent/service/register", {"Name": SERVICE, "Tags": tags, "Check": check}, announced=True)
+
+
+def critical_to_withdraw(side: Side) -> float:
+    """Its check goes critical."""
+    return side.timed(f"/v1/agent/check/update/service:{SERVICE}", {"Status": "critical"}, announced=False)
+
+
+def passing_to_announce(side: Side) -> float:
+    """Its check passes again."""
+    return side.timed(f"/v1/agent/check/update/service:{SERVICE}", {"Status": "passing"}, announced=True)
+
+
+def deregister_to_withdraw(side: Side) -> float:
+    """The service is removed from Consul."""
+    return side.timed(f"/v1/agent/service/deregister/{SERVICE}", None, announced=False)
+
+
+MEASURES: dict[str, Callable[[Side], float]] = {
+    "tag → announce": tag_to_announce,
+    "critical → withdraw": critical_to_withdraw,
+    "passing → announce": passing_to_announce,
+    "deregister → withdraw": deregister_to_withdraw,
+}

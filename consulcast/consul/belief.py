@@ -1,0 +1,159 @@
+"""One answer of Consul's as it is believed: entries by id, some of them held against what the answer says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+FIRST_LOOK = 5.0  # seconds between second looks that did not agree, doubling
+LAST_LOOK = 60.0
+SETTLING = "right after trouble, what is missing or worse in Consul's answers is held until it has settled"
+_NEVER = float("inf")
+
+
+class Belief(Generic[T]):
+    """The entries that are believed.
+
+    An entry that is new or not worse is believed as it is. A worse one (``worse(before, now)``; ``before`` is ``None``
+    for a new entry) is held back until its time, and a missing one until it is dropped.
+    """
+
+    def __init__(self, noun: str, *, patience: float = 0.0) -> None:
+        self._noun, self._patience = noun, patience
+        self.entries: dict[str, T] = {}
+        self.seen: Mapping[str, T] | None = None  # the last good answer
+        self.proven = False  # a good answer was there once
+        self.trouble = ""  # why there is no good answer now; "" while there is
+        self._since: dict[str, float] = {}  # doubtful entries: since when, in an unbroken row of good answers
+        self._against: dict[str, str] = {}  # of these: why they are held, once that is known
+        self._unproven = ""  # why an empty first answer is not believed
+        self._look_at, self._look_after = 0.0, FIRST_LOOK
+
+    @property
+    def missing(self) -> list[str]:
+        """Entries that are believed and not in the last good answer."""
+        seen = self.seen if self.seen is not None else self.entries
+        return [] if self.trouble else [name for name in self.entries if name not in seen]
+
+    @property
+    def empty_at_first(self) -> bool:
+        """Whether all there has been are empty answers: of a new node, or of a token that may see nothing."""
+        return not self.trouble and not self.proven and self.seen is not None
+
+    def lost(self, reason: str) -> None:
+        """No good answer: what stands stands."""
+        self.trouble = reason
+        self._since.clear()
+        self._against.clear()
+
+    def answered(self, seen: Mapping[str, T]) -> None:
+        """A good answer."""
+        self.seen, self.trouble = seen, ""
+        if seen:
+            self.proven, self._unproven = True, ""
+
+    def take(
+        self, now: float, settled_at: float, grace: float, worse: Callable[[T | None, T], bool] | None = None
+    ) -> None:
+        """Bring the entries up to the last good answer, as far as it is believed ``now``."""
+        if self.trouble or self.seen is None:
+            return
+        if not self._since and self.entries == self.seen:
+            return
+        doubtful: dict[str, float] = {}
+        entries: dict[str, T] = {}
+        for name, entry in self.seen.items():
+            before = self.entries.get(name)
+            if worse is not None and worse(before, entry):
+                since = self._since.get(name, now)
+                if now < min(settled_at, since + grace):
+                    doubtful[name] = since
+                    self._against[name] = SETTLING
+                    if before is not None:
+                        entries[name] = before
+                    continue
+            entries[name] = entry
+        for name in self.missing:
+            if name not in self._since:
+                self._look_at = now + self._patience  # something new to look for: look soon, whatever the last result
+            doubtful[name] = since = self._since.get(name, now)
+            entries[name] = self.entries[name]
+            if now < min(settled_at, since + grace):
+                self._against[name] = SETTLING
+        self.entries, self._since = entries, doubtful
+        self._against = {name: why for name, why in self._against.items() if name in doubtful}
+        if not doubtful:
+            self._look_after = FIRST_LOOK
+
+    def due(self, now: float, settled_at: float, grace: float) -> list[str]:
+        """The missing entries that a second look is due for."""
+        return [] if now < self._look_at else self._missing_when_settled(now, settled_at, grace)
+
+    def empty_due(self, now: float) -> bool:
+        """Whether a second look at an empty first answer is due."""
+        return self.empty_at_first and now >= self._look_at
+
+    def judged(
+        self, against: Mapping[str, str], against_empty: str, now: float, settled_at: float, grace: float
+    ) -> None:
+        """Take a second look's result: per missing entry why it is not believed gone, "" if it is."""
+        doubted = False
+        still = set(self._missing_when_settled(now, settled_at, grace))
+        for name, why in against.items():
+            if name not in still:
+                continue  # it came back meanwhile, or the contact broke
+            if why:
+                self._against[name] = why
+                doubted = True
+            else:
+                self.drop(name)
+        if self.empty_at_first:
+            self._unproven, self.proven = against_empty, not against_empty
+            doubted = doubted or bool(against_empty)
+        if doubted:
+            self._look_at = now + self._look_after
+            self._look_after = min(self._look_after * 2, LAST_LOOK)
+
+    def _missing_when_settled(self, now: float, settled_at: float, grace: float) -> list[str]:
+        return [name for name in self.missing if now >= min(settled_at, self._since.get(name, now) + grace)]
+
+    def drop(self, name: str) -> None:
+        """Believe that an entry is gone."""
+        del self.entries[name]
+        self._since.pop(name, None)
+        self._against.pop(name, None)
+
+    def next_time(self, settled_at: float, grace: float) -> float:
+        """When ``take`` or ``due`` may give something else with no new answer; infinity: never."""
+        if self.trouble:
+            return _NEVER
+        missing = set(self.missing)
+        times = [
+            max(min(settled_at, since + grace), self._look_at if name in missing else 0.0)
+            for name, since in self._since.items()
+        ]
+        return min(times + ([self._look_at] if self.empty_at_first else []), default=_NEVER)
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        """Entries that are held against the last good answer, with the reason, once that is known."""
+        return self._against
+
+    def reasons(self) -> list[str]:
+        """Why what is believed differs from a good answer, a sentence each."""
+        if self.trouble:
+            return [self.trouble]
+        groups: dict[str, list[str]] = {}
+        for name, why in self._against.items():
+            groups.setdefault(why, []).append(name)
+        sentences = [
+            why if why == SETTLING else f"{self._noun} {_names(names)} held: {why}" for why, names in groups.items()
+        ]
+        return [*sentences, f"no {self._noun} is shown: {self._unproven}"] if self._unproven else sentences
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{min(names)!r}{more}"

@@ -1,0 +1,176 @@
+"""Consul's API, as much as is needed, as typed answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from consulcast.consul import errors
+from consulcast.consul.bodies import AgentCheck, AgentService, Authorization, CatalogNode, Check
+from consulcast.consul.errors import AclsOff, Garbage
+from consulcast.consul.library import SLACK, Http, segment
+from consulcast.consul.settings import ConsulSettings
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Consistency(StrEnum):
+    """https://developer.hashicorp.com/consul/api-docs/features/consistency"""
+
+    DEFAULT = "default"  # the leader answers; it may be one that was just deposed
+    STALE = "stale"  # any server answers
+    CONSISTENT = "consistent"  # the leader asks its peers first
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """A good answer, with what Consul says about it in its headers."""
+
+    data: T
+    index: int = 0  # 0 from the endpoints that have none
+    known_leader: bool = True
+    last_contact: float = 0.0  # seconds since the answering server heard its leader
+    filtered: bool = False  # ACLs took something out (Consul 1.11 or later says so)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A right to read that is asked about."""
+
+    resource: str  # node or service
+    name: str  # "" with service: every service
+
+    def __str__(self) -> str:
+        kind = "service_prefix" if not self.name else self.resource
+        return f'{kind} "{self.name}" {{ policy = "read" }}'
+
+
+class _Decoder(Protocol[T_co]):
+    def decode(self, body: bytes, /) -> T_co: ...
+
+
+_CATALOG_NODE: _Decoder[CatalogNode | None] = msgspec.json.Decoder(CatalogNode | None)
+_CHECKS: _Decoder[tuple[Check, ...] | None] = msgspec.json.Decoder(tuple[Check, ...] | None)
+_AGENT_SERVICES: _Decoder[dict[str, AgentService]] = msgspec.json.Decoder(dict[str, AgentService])
+_AGENT_CHECKS: _Decoder[dict[str, AgentCheck]] = msgspec.json.Decoder(dict[str, AgentCheck])
+_AUTHORIZATIONS: _Decoder[tuple[Authorization, ...]] = msgspec.json.Decoder(tuple[Authorization, ...])
+_TEXT: _Decoder[str] = msgspec.json.Decoder(str)
+
+_AT_ONCE = 60  # of the 64 questions that /v1/internal/acl/authorize takes
+
+
+class Client:
+    """Consul's API, as much as is needed. One per greenlet that holds a blocking query; every call may be killed.
+
+    Every call raises one of ``ConsulError``'s kinds, and never blocks longer than its wait and ``SLACK``.
+    """
+
+    def __init__(self, settings: ConsulSettings, *, connections: int = 1) -> None:
+        self._http = Http(settings, connections)
+
+    def catalog_node(
+        self,
+        node: str,
+        *,
+        index: int = 0,
+        wait: float = 0.0,
+        consistency: Consistency = Consistency.DEFAULT,
+    ) -> Answer[CatalogNode | None]:
+        """A node's services with their tags. With an index the agent answers when it is passed, or after ``wait``."""
+        return self._query(_CATALOG_NODE, "catalog/node/", node, index, wait, consistency)
+
+    def health_node(
+        self,
+        node: str,
+        *,
+        index: int = 0,
+        wait: float = 0.0,
+        consistency: Consistency = Consistency.DEFAULT,
+    ) -> Answer[tuple[Check, ...] | None]:
+        """All checks of a node and its services."""
+        return self._query(_CHECKS, "health/node/", node, index, wait, consistency)
+
+    def agent_services(self) -> Mapping[str, AgentService]:
+        """What the agent itself knows to be registered with it, by ServiceID; works without servers."""
+        return self._plain(_AGENT_SERVICES, "agent/services")
+
+    def agent_checks(self) -> Mapping[str, AgentCheck]:
+        """The checks registered with the agent, by CheckID. ``serfHealth`` is the servers' and not among them."""
+        return self._plain(_AGENT_CHECKS, "agent/checks")
+
+    def status_leader(self) -> str:
+        """The leader's address, or "" without one."""
+        return self._plain(_TEXT, "status/leader")
+
+    def missing_rights(self, rights: Sequence[Right]) -> tuple[Right, ...] | None:
+        """Which of the rights the token lacks: the only way to tell "nothing there" from "not allowed to see it".
+
+        ``None`` where Consul does not say: it is an internal endpoint. Raises ``AclsOff`` where all may read all.
+        """
+        missing: list[Right] = []
+        for some in _batches(rights):
+            asked = [{"Resource": right.resource, "Segment": right.name, "Access": "read"} for right in some]
+            response = self._http.post(_as_is, "/v1/internal/acl/authorize", data=msgspec.json.encode(asked))
+            if response.code == 401 and b"disabled" in response.content:
+                raise AclsOff("Consul's ACLs are off")
+            if response.code == 404:
+                return None
+            said = _decode(_AUTHORIZATIONS, response, "acl/authorize")
+            if len(said) != len(some):
+                raise Garbage("acl/authorize answers another number of questions than was asked")
+            missing += [right for right, answer in zip(some, said, strict=True) if not answer.allow]
+        return tuple(missing)
+
+    def close(self) -> None:
+        """Drop the kept connections."""
+        self._http.session.close()
+
+    def _query(
+        self, decoder: _Decoder[T], path: str, node: str, index: int, wait: float, consistency: Consistency
+    ) -> Answer[T]:
+        params: list[tuple[str, str]] = []
+        patience = SLACK
+        if index > 0:
+            params = [("index", str(index)), ("wait", f"{wait * 1000:.0f}ms")]
+            patience += wait + wait / 16  # the agent adds up to a sixteenth of its own
+        if consistency is not Consistency.DEFAULT:
+            params.append((consistency.value, "1"))
+        response = self._http.get(_as_is, f"/v1/{path}{segment(node)}", params, patience=patience)
+        data = _decode(decoder, response, path + node)
+        headers = response.headers
+        try:
+            return Answer(
+                data,
+                index=int(headers["X-Consul-Index"]),
+                known_leader=headers.get("X-Consul-Knownleader", "true") == "true",
+                last_contact=int(headers.get("X-Consul-Lastcontact", "0")) / 1000,
+                filtered=headers.get("X-Consul-Results-Filtered-By-Acls") == "true",
+            )
+        except (KeyError, ValueError):
+            raise Garbage(f"{path}{node} has no usable X-Consul-Index: is a proxy between us and Consul?") from None
+
+    def _plain(self, decoder: _Decoder[T], path: str) -> T:
+        return _decode(decoder, self._http.get(_as_is, f"/v1/{path}"), path)
+
+
+def _as_is(response: Any) -> Any:
+    return response
+
+
+def _decode(decoder: _Decoder[T], response: Any, where: str) -> T:
+    if response.code != 200:
+        raise errors.from_status(response.code, response.content[:300].decode("utf-8", "replace"), where)
+    try:
+        return decoder.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Garbage(f"{where} is not what Consul answers ({error}): does the address lead to Consul?") from None
+
+
+def _batches(rights: Sequence[Right]) -> Iterator[Sequence[Right]]:
+    for start in range(0, len(rights), _AT_ONCE):
+        yield rights[start : start + _AT_ONCE]

@@ -1,0 +1,85 @@
+"""What a second look found: whether things that left Consul's answer are gone, or only out of sight. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from consulcast.consul.bodies import Check, Service
+from consulcast.consul.client import Right
+from consulcast.consul.errors import ConsulError
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What left the answers and is to be looked for. ``catalog``, ``health``: an empty first answer counts, too."""
+
+    services: tuple[Service, ...] = ()
+    checks: tuple[Check, ...] = ()
+    catalog: bool = False
+    health: bool = False
+
+    def __bool__(self) -> bool:
+        return self.catalog or self.health
+
+    def rights(self, node: str) -> tuple[Right, ...]:
+        """The rights without which these things could not be seen."""
+        names = [service.name for service in self.services]
+        names += [check.service_name for check in self.checks if check.service_id]
+        if self.catalog and not self.services:
+            names.append("")
+        return (Right("node", node), *(Right("service", name) for name in dict.fromkeys(names)))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The ids in a consistent read, and whether Consul says that ACLs took something out."""
+
+    ids: Collection[str] = ()
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The answers of a second look, each a value or the error that came instead."""
+
+    services: Read | ConsulError = Read()  # the catalog's ServiceIDs
+    checks: Read | ConsulError = Read()  # the CheckIDs of the node's health
+    agent_services: Collection[str] | ConsulError = ()  # ServiceIDs that the agent itself has
+    agent_checks: Collection[str] | ConsulError = ()  # CheckIDs that the agent itself has
+    missing_rights: tuple[Right, ...] | ConsulError | None = ()  # None: Consul does not say
+
+    def against_service(self, service_id: str) -> str:
+        """Why a service is not to be believed gone; "" when every witness says that it is."""
+        return self._against(self.services, self.agent_services, service_id)
+
+    def against_check(self, check_id: str) -> str:
+        """Why a check is not to be believed gone."""
+        return self._against(self.checks, self.agent_checks, check_id)
+
+    def against_no_services(self) -> str:
+        """Why the node is not to be believed without services."""
+        return self._against(self.services, self.agent_services, None)
+
+    def against_no_checks(self) -> str:
+        """Why the node is not to be believed without checks."""
+        return self._against(self.checks, self.agent_checks, None)
+
+    def _against(self, read: Read | ConsulError, agent: Collection[str] | ConsulError, wanted: str | None) -> str:
+        """Why the witnesses do not agree that ``wanted`` is gone; ``None``: that there is nothing at all."""
+        rights = self.missing_rights
+        if isinstance(rights, ConsulError):
+            return str(rights)
+        if isinstance(read, ConsulError):
+            return str(read)
+        if isinstance(agent, ConsulError):
+            return str(agent)
+        if rights:
+            return f"our token may not see it; its policy needs {' and '.join(map(str, rights))}"
+        if rights is None and read.filtered:
+            return "ACLs hide a part of the answer; the token's policy needs node:read and service:read"
+        if wanted is None:
+            return f"the agent has {min(agent)!r} registered" if agent and not read.ids else ""
+        if wanted in read.ids:
+            return "a consistent read still shows it"
+        return "the agent still has it registered" if wanted in agent else ""

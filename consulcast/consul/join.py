@@ -1,0 +1,95 @@
+"""Services and checks, as they are believed, joined into apps and verdicts. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from consulcast.consul.bodies import Check, Service
+from consulcast.model import App, AppKey, Reason, Refused, Source, Verdict, VerdictKey
+from consulcast.monitors.consul import Warnings, judge
+
+KIND = "consul"  # the monitor kind that these verdicts answer
+
+# Seconds that a new app waits for its checks. The catalog tells of a service milliseconds before the health endpoint
+# tells of its checks; to count it as failing meanwhile would withdraw a VIP that it shares with a running service.
+PATIENCE = 5.0
+
+
+class Parse(Protocol):
+    """Reads a service's tags; ``consulcast.tags.parse`` with the prefix filled in."""
+
+    def __call__(self, key: AppKey, name: str, tags: Sequence[str], /) -> App | Refused | None:
+        """``None``: the service is not ours."""
+
+
+class Join:
+    """Services and checks as apps and verdicts. Remembers what it made, so that only what changed is made anew."""
+
+    def __init__(self, parse: Parse, warning: Warnings) -> None:
+        self._parse, self._warning = parse, warning
+        self._parsed: dict[str, _Parsed] = {}
+        self._judged: dict[str, tuple[list[Check], Verdict]] = {}
+        self._awaited: dict[str, float] = {}  # apps whose checks are not there yet, and until when they may come
+        self.next_time = float("inf")  # when to join again though nothing new was heard
+
+    def __call__(
+        self, services: Mapping[str, Service], checks: Mapping[str, Check], now: float
+    ) -> tuple[tuple[App, ...], tuple[Refused, ...], Mapping[VerdictKey, Verdict]]:
+        """Join what is believed ``now``."""
+        self._parsed = {name: self._read(service) for name, service in services.items()}
+        by_age = sorted(self._parsed.values(), key=lambda item: (item.service.create_index, item.service.id))
+        by_service: dict[str, list[Check]] = {}
+        for check in checks.values():
+            by_service.setdefault(check.service_id, []).append(check)
+        of_node = by_service.get("", [])
+        known = [item.app for item in by_age if item.app is not None]
+        judged = {
+            app.key.id: self._judge(app.key.id, [*by_service.get(app.key.id, ()), *of_node], now)
+            for app in known
+            if any(monitor.kind == KIND for monitor in app.monitors)
+        }
+        self._awaited = {
+            name: self._awaited.get(name, now + PATIENCE)
+            for name, (_, verdict) in judged.items()
+            if verdict.reason is Reason.NO_CHECKS and (name not in self._judged or name in self._awaited)
+        }
+        self.next_time = min((until for until in self._awaited.values() if until > now), default=float("inf"))
+        self._judged = judged
+        apps = tuple(app for app in known if self._awaited.get(app.key.id, now) <= now)
+        verdicts = {
+            VerdictKey(app.key, monitor): judged[app.key.id][1]
+            for app in apps
+            for monitor in app.monitors
+            if monitor.kind == KIND
+        }
+        return apps, tuple(item.refused for item in by_age if item.refused is not None), verdicts
+
+    def _read(self, service: Service) -> _Parsed:
+        known = self._parsed.get(service.id)
+        if known and known.service == service:
+            return known
+        found = self._parse(AppKey(Source.CONSUL, service.id), service.name, service.tags or ())
+        if not isinstance(found, Refused):
+            return _Parsed(service, found, None)
+        # a slip of the pen must not withdraw a running service: its last readable tags stand
+        stands = known.app if known and found.reason is Reason.BAD_TAG else None
+        return _Parsed(service, stands, found)
+
+    def _judge(self, name: str, checks: list[Check], now: float) -> tuple[list[Check], Verdict]:
+        known = self._judged.get(name)
+        if known and known[0] == checks:
+            return known
+        verdict = judge(name, checks, self._warning)
+        since = known[1].since if known and known[1].health is verdict.health else now
+        return checks, Verdict(verdict.health, verdict.reason, verdict.detail, since)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A service and what its tags came to: an app, a refusal, neither (not ours), or both (the former app stands)."""
+
+    service: Service
+    app: App | None
+    refused: Refused | None

@@ -1,0 +1,84 @@
+"""The second look: all witnesses asked at once, so that a true deregistration costs one more round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import gevent
+
+from consulcast.consul.client import Client, Consistency, Right
+from consulcast.consul.errors import AclsOff, ConsulError
+from consulcast.consul.evidence import Doubts, Evidence, Read
+from consulcast.consul.settings import ConsulSettings
+from consulcast.consul.view import wrong_node
+
+T = TypeVar("T")
+
+
+class SecondLook:
+    """Asks the servers (consistently), the agent and the ACLs about what left an answer."""
+
+    def __init__(self, settings: ConsulSettings, node: str) -> None:
+        self._client, self._node = Client(settings, connections=5), node
+        self._acls_off = False  # as the running agent says; it reads this setting only when it starts
+
+    def __call__(self, doubts: Doubts) -> Evidence:
+        """Look; what a witness fails to say stands in the evidence as its error."""
+        rights = _ask(partial(self._missing_rights, doubts.rights(self._node)))
+        catalog = (_ask(self._services), _ask(self._client.agent_services)) if doubts.catalog else None
+        health = (_ask(self._checks), _ask(self._client.agent_checks)) if doubts.health else None
+        try:
+            evidence = Evidence(missing_rights=rights.get())
+            if catalog:
+                evidence = replace(evidence, services=catalog[0].get(), agent_services=catalog[1].get())
+            if health:
+                evidence = replace(evidence, checks=health[0].get(), agent_checks=health[1].get())
+            return evidence
+        finally:
+            gevent.killall([rights, *(catalog or ()), *(health or ())], block=False)
+
+    def missing_rights(self, rights: tuple[Right, ...]) -> tuple[Right, ...] | ConsulError | None:
+        """Which of the rights our token lacks; ``None`` if Consul does not say."""
+        return _or_error(lambda: self._missing_rights(rights))
+
+    def forget(self) -> None:
+        """Contact was lost: the agent may be another one when it is back."""
+        self._acls_off = False
+
+    def close(self) -> None:
+        """Drop the kept connections."""
+        self._client.close()
+
+    def _missing_rights(self, rights: tuple[Right, ...]) -> tuple[Right, ...] | None:
+        if self._acls_off:
+            return ()
+        try:
+            return self._client.missing_rights(rights)
+        except AclsOff:
+            self._acls_off = True
+            return ()
+
+    def _services(self) -> Read:
+        answer = self._client.catalog_node(self._node, consistency=Consistency.CONSISTENT)
+        against = wrong_node(answer.data, self._node)
+        if against or answer.data is None:
+            raise ConsulError(against)
+        return Read(frozenset(answer.data.services or ()), answer.filtered)
+
+    def _checks(self) -> Read:
+        answer = self._client.health_node(self._node, consistency=Consistency.CONSISTENT)
+        return Read(frozenset(check.id for check in answer.data or ()), answer.filtered)
+
+
+def _ask(call: Callable[[], T]) -> gevent.Greenlet[..., T | ConsulError]:
+    return gevent.spawn(_or_error, call)
+
+
+def _or_error(call: Callable[[], T]) -> T | ConsulError:
+    try:
+        return call()
+    except ConsulError as error:
+        return error

@@ -1,0 +1,176 @@
+"""Consul as a source: two blocking queries and the second looks, joined into apps and verdicts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from consulcast.consul.client import Client, Right
+from consulcast.consul.errors import ConsulError
+from consulcast.consul.join import Join, Parse
+from consulcast.consul.second_look import SecondLook
+from consulcast.consul.settings import ConsulSettings
+from consulcast.consul.view import View
+from consulcast.consul.watch import Pace, Watch, guarded
+from consulcast.model import App, AppKey, Refused, Verdict, VerdictKey
+from consulcast.monitors.consul import Warnings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulState:
+    """All that Consul says now; replaced as a whole."""
+
+    apps: tuple[App, ...] = ()  # the longest registered first
+    refused: tuple[Refused, ...] = ()
+    verdicts: Mapping[VerdictKey, Verdict] = field(default_factory=dict)  # of every app with a `consul` monitor
+    stale_since: float | None = None  # since when the last good view stands for a better one
+    stale_reason: str = ""
+    synced: bool = False  # whether both queries were answered well once; nothing is announced before
+    held: Mapping[AppKey, str] = field(default_factory=dict)  # apps that stand against Consul's last answer, and why
+
+
+class ConsulSource:
+    """Watches one node. ``state`` is always whole; ``on_change`` is called after it changed, and must not block.
+
+    ``failed`` is told of an exception that ended one of the greenlets: a defect; the daemon should stop.
+    """
+
+    def __init__(
+        self,
+        settings: ConsulSettings,
+        node: str,
+        parse: Parse,
+        on_change: Callable[[], None],
+        *,
+        failed: Callable[[BaseException], None],
+        warning: Warnings = "fail",
+        wait: float = 30.0,
+        restart_grace: float = 15.0,
+        max_stale: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node, self._on_change, self._failed, self._clock = node, on_change, failed, clock
+        self.state = ConsulState()
+        self._view = View(node, restart_grace)
+        self._join = Join(parse, warning)
+        self._second_look = SecondLook(settings, node)
+        self._clients = catalog, health = Client(settings), Client(settings)
+        pace, view = Pace(wait, settings.stale, max_stale), self._view
+        self._watches = (
+            Watch(
+                partial(catalog.catalog_node, node),
+                self._into(view.catalog_answered),
+                self._into(view.catalog_lost),
+                failed,
+                pace,
+                name="consul catalog",
+            ),
+            Watch(
+                partial(health.health_node, node),
+                self._into(view.health_answered),
+                self._into(view.health_lost),
+                failed,
+                pace,
+                name="consul health",
+            ),
+        )
+        self._contact = Event()  # set by the first good answer
+        self._open = Event()  # something to look at, or a time to wait for
+        self._looker: gevent.Greenlet[[], None] | None = None
+
+    def start(self) -> None:
+        """Begin watching; returns at once."""
+        self._looker = guarded("consul second look", self._look_again, self._failed)
+        for watch in self._watches:
+            watch.start()
+
+    def stop(self) -> None:
+        """End at once; ``state`` stays as it is."""
+        for watch in self._watches:
+            watch.stop()
+        if self._looker is not None:
+            self._looker.kill()
+        for closing in (*self._clients, self._second_look):
+            closing.close()
+
+    def _into(self, take: Callable[[Any, float], None]) -> Callable[..., None]:
+        """What a watch says as input of the view."""
+
+        def hear(said: object, changed: bool = True) -> None:
+            take(said, self._clock())
+            if isinstance(said, ConsulError):
+                self._second_look.forget()
+            else:
+                self._contact.set()
+            self._publish()
+
+        return hear
+
+    def _publish(self) -> None:
+        """Swap the state for what the view says now, and have time-bound things looked at when their time comes."""
+        before, view = self.state, self._view
+        apps, refused, verdicts = before.apps, before.refused, before.verdicts
+        if view.synced:
+            apps, refused, verdicts = self._join(view.services, view.checks, self._clock())
+        if self._next_time() < float("inf"):
+            self._open.set()
+        held = {app.key: view.held[app.key.id] for app in apps if app.key.id in view.held} if view.held else {}
+        state = ConsulState(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced, held)
+        if state != before:
+            self.state = state
+            _tell(self._node, before, state)
+            self._on_change()
+
+    def _look_again(self) -> None:
+        """Wait for what is open, and settle it. Its own greenlet, so that no blocking query is kept waiting."""
+        self._contact.wait()
+        self._report_rights()
+        while True:
+            self._open.clear()
+            left = self._next_time() - self._clock()
+            if left > 0:
+                self._open.wait(min(left, 3600.0))
+                continue
+            doubts = self._view.doubts(self._clock())
+            if doubts:
+                self._view.confirmed(doubts, self._second_look(doubts), self._clock())
+            else:
+                self._view.settle(self._clock())
+                gevent.sleep(0.01)  # whatever happens, no busy loop
+            self._publish()
+
+    def _next_time(self) -> float:
+        return min(self._view.next_time(), self._join.next_time)
+
+    def _report_rights(self) -> None:
+        """Say at the start what the token lacks: with it, Consul shows less, and never says so."""
+        missing = self._second_look.missing_rights((Right("node", self._node), Right("service", "")))
+        if isinstance(missing, tuple) and missing:
+            log.warning(
+                "the Consul token may not see everything on node %s: what it may not see looks as if it were not "
+                "there; give its policy %s",
+                self._node,
+                " and ".join(map(str, missing)),
+            )
+
+
+def _tell(node: str, before: ConsulState, state: ConsulState) -> None:
+    """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
+    if state.synced and not before.synced:
+        log.info("in sync with Consul about node %s: %d apps", node, len(state.apps))
+    if state.stale_reason and state.stale_reason != before.stale_reason:
+        log.warning("%s: %s", "the last view stands" if state.synced else "waiting for Consul", state.stale_reason)
+    elif before.stale_reason and not state.stale_reason:
+        log.info("Consul is believed again")
+    for key, why in state.held.items():
+        if before.held.get(key) != why:
+            log.warning("app %s held: %s", key, why)

@@ -1,0 +1,171 @@
+"""One blocking query, for ever.
+
+The rules are those of Consul's documentation of blocking queries and of its best client, consul-template's
+``watch/view.go``; each is told where it is obeyed. https://developer.hashicorp.com/consul/api-docs/features/blocking
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import gevent
+
+from consulcast.consul.client import Answer, Consistency
+from consulcast.consul.errors import ConsulError, NoLeader
+
+T = TypeVar("T")
+
+BURST = 5  # answers that cost no delay
+RATE = 1.0  # answers per second after that
+FIRST_RETRY = 0.25  # seconds
+LAST_RETRY = 30.0
+JITTER = 0.1  # of the wait, so that a fleet's queries do not end together
+BREATH = 0.003  # seconds after each answer in which what follows from it has the processor for itself
+AFTER_PAUSE = 2.0  # seconds; an agent that restarted during a pause of ours counts anew, and our index waits in vain
+LONGER = 1.5  # a poll that follows a wake-up for nothing waits this much longer, see _run
+
+
+class Ask(Protocol[T]):
+    """A query of the client with the node filled in."""
+
+    def __call__(self, *, index: int, wait: float, consistency: Consistency) -> Answer[T]:
+        """Ask; raises ``ConsulError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a watch asks."""
+
+    wait: float = 30.0  # seconds that a query is parked; abandoned ones stay parked in the agent as long
+    stale: bool = False  # any server may answer
+    max_stale: float = 10.0  # seconds without a word from the leader after which a server is not believed
+
+
+class Watch(Generic[T]):
+    """Asks over and over, and hands on every good answer and every error, in the watch's own greenlet.
+
+    ``heard(answer, changed)``: contact with Consul; ``changed`` is whether the data differs from the last.
+    ``lost(error)``: no contact; it is tried again by itself, for ever.
+    An exception from either ends the greenlet and goes to ``failed``: a defect, not Consul's trouble.
+    """
+
+    def __init__(
+        self,
+        ask: Ask[T],
+        heard: Callable[[Answer[T], bool], None],
+        lost: Callable[[ConsulError], None],
+        failed: Callable[[BaseException], None],
+        pace: Pace,
+        *,
+        name: str = "watch",
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = gevent.sleep,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._ask, self._heard, self._lost, self._failed = ask, heard, lost, failed
+        self._name, self._pace = name, pace
+        self._usual = Consistency.STALE if pace.stale else Consistency.DEFAULT
+        self._stronger = Consistency.DEFAULT if pace.stale else Consistency.CONSISTENT
+        self._clock, self._sleep, self._rng = clock, sleep, rng
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    def start(self) -> None:
+        """Begin asking."""
+        self._greenlet = guarded(self._name, self._run, self._failed)
+
+    def stop(self) -> None:
+        """End at once. The agent keeps an abandoned query until its wait ends, which is why ``wait`` is short."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._greenlet = None
+
+    def _run(self) -> None:
+        bucket = Bucket(BURST, RATE, self._clock)
+        index, errors, consistency, wait = 0, 0, self._usual, self._pace.wait
+        last: Answer[T] | None = None
+        while True:
+            delay = bucket.take()
+            if delay > 0:
+                self._sleep(delay)
+                wait = min(wait, AFTER_PAUSE)
+            try:
+                answer = self._ask(index=index, wait=jittered(wait, self._rng()), consistency=consistency)
+                if not answer.known_leader or answer.last_contact > self._pace.max_stale:
+                    if consistency is self._stronger:
+                        raise NoLeader("Consul answers without a leader: check `consul operator raft list-peers`")
+                    index, consistency = 0, self._stronger  # an index means nothing in another mode
+                    continue
+            except ConsulError as error:
+                # What the index counted may be gone after a restart, and an error's own index is always 1: start over.
+                index, consistency = 0, self._usual
+                errors += 1
+                self._lost(error)
+                self._sleep(backoff(errors, self._rng()))
+                continue
+            errors = 0
+            changed = last is None or answer.data != last.data  # a new index promises no change
+            last = answer
+            # Tables have one index for all nodes (consul#12398): what others write makes our next query after a
+            # time-out return at once. Waiting longer after such a wake-up keeps the requests per minute as they are.
+            woken_for_nothing = not changed and index > 0 and answer.index != index
+            wait = self._pace.wait * LONGER if woken_for_nothing else self._pace.wait
+            if consistency is self._stronger and index > 0:
+                index, consistency = 0, self._usual
+            else:
+                index = next_index(index, answer.index)
+            self._heard(answer, changed)
+            self._sleep(BREATH)
+
+
+def guarded(name: str, run: Callable[[], None], failed: Callable[[BaseException], None]) -> gevent.Greenlet[[], None]:
+    """A greenlet whose unexpected end is not silent: ``failed`` is told of its exception."""
+
+    def ended(greenlet: gevent.Greenlet[[], None]) -> None:
+        if greenlet.exception is not None:
+            failed(greenlet.exception)
+
+    greenlet = gevent.spawn(run)
+    greenlet.name = name
+    greenlet.link_exception(ended)
+    return greenlet
+
+
+def next_index(asked: int, answered: int) -> int:
+    """The index of the next query; 0 asks without waiting.
+
+    Backwards means another history (snapshot restored, servers rebuilt): start over. 0 would be a busy loop: at least
+    1, which parks on an absent node, too.
+    """
+    if answered < asked:
+        return 0
+    return max(answered, 1)
+
+
+def backoff(errors: int, chance: float) -> float:
+    """Seconds before the next try after so many errors in a row: doubling to 30, half of it random."""
+    full = min(FIRST_RETRY * 2.0 ** min(errors - 1, 16), LAST_RETRY)
+    return full * (0.5 + chance / 2)
+
+
+def jittered(wait: float, chance: float) -> float:
+    """``wait``, 10 % more or less."""
+    return wait * (1 + JITTER * (2 * chance - 1))
+
+
+class Bucket:
+    """A token bucket: the first answers of a quiet time cost nothing, a storm costs ``rate`` queries per second."""
+
+    def __init__(self, burst: int, rate: float, clock: Callable[[], float]) -> None:
+        self._burst, self._rate, self._clock = burst, rate, clock
+        self._tokens, self._at = float(burst), clock()
+
+    def take(self) -> float:
+        """Take one; returns how many seconds to wait first."""
+        now = self._clock()
+        self._tokens = min(self._tokens + (now - self._at) * self._rate, self._burst) - 1
+        self._at = now
+        return max(0.0, -self._tokens / self._rate)

@@ -1,0 +1,194 @@
+#!/bin/sh
+# Installs what this machine lacks, and nothing else. Looks command by command; when nothing is missing
+# apt-get is not called at all, so a second run needs no network.
+#
+#   integration/setup.sh build   an interpreter that can make a venv, and a compiler for python-iptables
+#   integration/setup.sh lab     what integration/, bench/ and `make dev` run: Consul, routers, a Docker engine
+#
+# Without arguments: both. Without root it installs nothing and says what cannot run.
+set -eu
+
+PYTHON=${PYTHON:-python3}
+CONSUL_SUITE=bullseye # the last Debian release with a consul package (1.8.7)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+our_policy='' # a policy-rc.d that this run has written
+work=''       # a folder for temporary files that this run has made
+clean_up() { [ -z "$our_policy" ] || rm -f "$our_policy"; [ -z "$work" ] || rm -rf "$work"; }
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+missing=''
+need() { # need PACKAGE... : remember packages for `install`
+    for package; do
+        case " $missing " in *" $package "*) ;; *) missing="$missing $package" ;; esac
+    done
+}
+
+look_for_build() {
+    have "$PYTHON" || { [ "$PYTHON" = python3 ] || die "$PYTHON: not found"; need python3 python3-venv python3-dev gcc libc6-dev; return 0; }
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+    "$PYTHON" -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || need python3-dev
+    have gcc || have cc || need gcc
+    [ -e /usr/include/stdio.h ] || need libc6-dev
+}
+
+look_for_lab() {
+    have ip || need iproute2
+    { have bird && have birdc; } || need bird2
+    [ -x /usr/lib/frr/bgpd ] || need frr
+    { have gobgpd && have gobgp; } || need gobgpd
+    have iptables || need iptables
+    have nft || need nftables
+    have ps || need procps
+    have dockerd || need docker.io
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
+}
+
+# Daemons that come with the packages are for the lab alone: they must not start on the host, now or at boot.
+keep_services_down() {
+    policy=/usr/sbin/policy-rc.d
+    [ ! -e $policy ] || return 0
+    our_policy=$policy
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+}
+
+disable_services() { # disable_services PACKAGE... : only of packages that this run has installed
+    for package; do
+        case $package in
+            bird2) units='bird' ;;
+            frr) units='frr' ;;
+            gobgpd) units='gobgpd' ;;
+            docker.io) units='docker docker.socket containerd' ;;
+            consul) units='consul' ;;
+            nftables) units='nftables' ;;
+            *) continue ;;
+        esac
+        for unit in $units; do
+            case $unit in *.socket) ;; *) update-rc.d "$unit" disable >/dev/null 2>&1 || true; unit=$unit.service ;; esac
+            # it insists on being called by a package's own script, which is what this stands in for
+            DPKG_MAINTSCRIPT_PACKAGE=$package deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+        done
+    done
+}
+
+quietly() { # quietly COMMAND... : its output is shown only when it fails
+    "$@" >"$work/output" 2>&1 || { cat "$work/output" >&2; return 1; }
+}
+
+updated=''
+update() {
+    [ -z "$updated" ] || return 0
+    work=$(mktemp -d)
+    chmod 755 "$work"
+    quietly apt-get -q update || die 'apt-get update failed: is a package mirror reachable?'
+    updated=yes
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive quietly apt-get -qy -o Dpkg::Options::=--force-confold install --no-install-recommends "$@"
+}
+
+install_missing() {
+    [ -n "$missing" ] || return 0
+    say "installing:$missing"
+    keep_services_down
+    update
+    # shellcheck disable=SC2086 # a list of words
+    apt_install $missing || die "could not install:$missing"
+    # shellcheck disable=SC2086
+    disable_services $missing
+    missing=''
+}
+
+# The machine's own Debian sources with the suite replaced, as one-line entries. Reads both formats. $1: this release.
+older_sources() {
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ -e "$file" ] || continue
+        sed -nE "s/^(deb[ \t]+(\[[^]]*\][ \t]+)?[^ \t]+)[ \t]+($1|stable|oldstable|testing|unstable|sid)[ \t]+main.*/\1 $CONSUL_SUITE main/p" "$file"
+    done
+    for file in /etc/apt/sources.list.d/*.sources; do
+        [ -e "$file" ] || continue
+        sed '/^#/d' "$file" | awk -v suite="$1" -v older="$CONSUL_SUITE" '
+            BEGIN { RS = ""; FS = "\n" }
+            {
+                split("", field)
+                for (i = 1; i <= NF; i++) {
+                    if ($i !~ /^[A-Za-z-]+:/) continue
+                    key = tolower($i); sub(/:.*/, "", key)
+                    value = $i; sub(/^[^:]*:[ \t]*/, "", value); sub(/[ \t]+$/, "", value)
+                    field[key] = value
+                }
+                if (tolower(field["enabled"]) == "no") next
+                if ((" " field["types"] " ") !~ / deb / || (" " field["components"] " ") !~ / main /) next
+                if ((" " field["suites"] " ") !~ (" (" suite "|stable|oldstable|testing|unstable|sid) ")) next
+                n = split(field["uris"], uri, /[ \t]+/)
+                for (i = 1; i <= n; i++) printf "deb %s%s %s main\n", (field["signed-by"] ~ /^\// ? "[signed-by=" field["signed-by"] "] " : ""), uri[i], older
+            }'
+    done
+}
+
+# Consul is taken from an older Debian release. Its source lives in a private folder for the length of this function:
+# the machine's own sources and pins stay as they are, and nothing else can come from there.
+install_consul() {
+    have consul && return 0
+    keep_services_down
+    update
+    if [ -n "$(apt-cache madison consul 2>/dev/null)" ]; then
+        say 'installing: consul (from this machine'\''s own sources)'
+        apt_install consul && disable_services consul && return 0
+    fi
+    # shellcheck disable=SC1091
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
+    say "installing: consul (from Debian $CONSUL_SUITE)"
+    mkdir -p "$work/parts" "$work/lists/partial"
+    older_sources "$suite" | sort -u >"$work/parts/older.list"
+    [ -s "$work/parts/older.list" ] || die "no source for Debian $suite main found in /etc/apt: install 'consul' by hand (any version from 1.8)"
+    set -- -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/parts" -o "Dir::State::Lists=$work/lists" \
+        -o "Dir::Etc::Preferences=/dev/null" -o "Dir::Etc::PreferencesParts=$work/parts" \
+        -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=" -o "APT::Sandbox::User=root"
+    apt-get -q "$@" update >"$work/update" 2>&1 || true # one of several sources may well lack the suite
+    if ! (cd "$work" && quietly apt-get -q "$@" download consul); then
+        cat "$work/update" >&2
+        die "this machine's package mirror does not serve Debian $CONSUL_SUITE (any more), the last release with a consul package.
+setup: Put a consul binary (any version from 1.8) on the PATH by hand and run this again."
+    fi
+    apt_install "$work"/consul_*.deb || die 'could not install consul'
+    disable_services consul
+}
+
+lab_without_root() {
+    [ -n "$missing" ] && say "not root, so not installed:$missing"
+    have consul || say 'not root, so not installed: consul'
+    say 'not root: integration/, `make dev` and `make bench` cannot run (they make network namespaces); tests/ can.'
+}
+
+[ $# -gt 0 ] || set -- build lab
+root=$(id -u)
+for part; do
+    case $part in
+        build)
+            look_for_build
+            [ -z "$missing" ] || [ "$root" = 0 ] || die "not root, and missing for the virtual environment:$missing"
+            ;;
+        lab) [ "$root" != 0 ] || look_for_lab ;;
+        *) die "unknown part '$part' (known: build lab)" ;;
+    esac
+    if [ "$root" != 0 ]; then
+        [ "$part" != lab ] || { look_for_lab; lab_without_root; }
+        missing=''
+        continue
+    fi
+    have apt-get || [ -z "$missing" ] || die "no apt-get here; install by hand:$missing"
+    install_missing
+    [ "$part" != lab ] || install_consul
+done
+if have "$PYTHON" && ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    die "$("$PYTHON" -V) is too old: Python 3.11 or newer is needed (set PYTHON=...)"
+fi

@@ -1,0 +1,314 @@
+"""The whole source against a small Consul of the test's own: blocking queries, agent lists, rights."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from consulcast import tags
+from consulcast.consul.settings import settings_from
+from consulcast.consul.source import ConsulSource
+from consulcast.model import AppKey, Health, Source
+from tests.consul.server import CONSUL, Request, Server, reply
+
+TAGS = ["enable_gocast", "gocast_vip=203.0.113.10/32", "gocast_monitor=consul"]
+
+
+@dataclass
+class FakeConsul:
+    """A node's agent and server. What a test changes is seen by parked queries at ``tell``."""
+
+    services: dict[str, list[str]] = field(default_factory=dict)  # ServiceID: tags; with the agent and in the catalog
+    checks: dict[str, str] = field(default_factory=dict)  # ServiceID: status
+    unlisted: set[str] = field(default_factory=set)  # ServiceIDs that the catalog leaves out, though the agent has them
+    rights: bool | None = None  # what the token may see; None: ACLs are off
+    unknown: bool = False  # a consistent read does not know the node
+    broken: bytes | None = None  # the answer to everything
+    index: int = 10
+    changed: Event = field(default_factory=Event)
+
+    def tell(self) -> None:
+        """Wake the parked queries."""
+        self.index += 1
+        self.changed.set()
+        self.changed = Event()
+
+    def register(self, name: str, status: str = "passing", more: list[str] | None = None) -> None:
+        self.services[name], self.checks[name] = TAGS + (more or []), status
+        self.tell()
+
+    def deregister(self, name: str) -> None:
+        del self.services[name], self.checks[name]
+        self.tell()
+
+    def answer(self, request: Request) -> bytes:
+        if self.broken is not None:
+            return self.broken
+        if int(request.query.get("index", 0)) >= self.index:
+            self.changed.wait(float(request.query["wait"].removesuffix("ms")) / 1000)
+        if self.broken is not None:
+            return self.broken
+        return reply(json.dumps(self._body(request)), headers=CONSUL | {"X-Consul-Index": str(self.index)})
+
+    def _body(self, request: Request) -> Any:
+        seen = {} if self.rights is False else {n: t for n, t in self.services.items() if n not in self.unlisted}
+        if self.unknown and "consistent" in request.query:
+            return None
+        if request.path.startswith("/v1/catalog/node/"):
+            found = {n: {"ID": n, "Service": n, "Tags": t, "CreateIndex": 1} for n, t in seen.items()}
+            return {"Node": {"Node": "n1"}, "Services": found}
+        if request.path.startswith("/v1/health/node/"):
+            serf = {"CheckID": "serfHealth", "Status": "passing", "ServiceID": ""}
+            own = [{"CheckID": f"service:{n}", "Status": self.checks[n], "ServiceID": n} for n in seen]
+            return [serf, *own]
+        if request.path == "/v1/agent/services":
+            return {n: {"Service": n} for n in self.services if self.rights is not False}
+        if request.path == "/v1/agent/checks":
+            return {f"service:{n}": {"ServiceID": n} for n in self.services if self.rights is not False}
+        return [{"Allow": self.rights} for _ in json.loads(request.body)]
+
+
+@dataclass
+class Setup:
+    """A source that watches a fake Consul."""
+
+    consul: FakeConsul
+    server: Server
+    source: ConsulSource
+    changes: list[int]
+    failures: list[BaseException]
+
+    def until(self, fact: Callable[[], bool], seconds: float = 3.0) -> None:
+        with gevent.Timeout(seconds, AssertionError(f"not in time; state: {self.source.state}")):
+            while not fact():
+                gevent.sleep(0.002)
+
+    def synced(self, *names: str) -> None:
+        self.until(lambda: self.source.state.synced and self.ids == set(names))
+
+    @property
+    def ids(self) -> set[str]:
+        return {app.key.id for app in self.source.state.apps}
+
+    def health(self, name: str) -> Health:
+        (verdict,) = [v for key, v in self.source.state.verdicts.items() if key.app == AppKey(Source.CONSUL, name)]
+        return verdict.health
+
+
+@pytest.fixture
+def watched() -> Iterator[Setup]:
+    consul = FakeConsul()
+    consul.register("dns")
+    with Server(lambda request: _authorized(consul, request)) as server:
+        changes: list[int] = []
+        failures: list[BaseException] = []
+        source = ConsulSource(
+            settings_from({}, address=server.address),
+            "n1",
+            tags.parse,
+            lambda: changes.append(1),
+            failed=failures.append,
+            restart_grace=0.3,
+        )
+        yield Setup(consul, server, source, changes, failures)
+        gevent.sleep(0.02)  # gevent warns of a socket that is closed in the moment it is first waited for
+        source.stop()
+        assert failures == []
+
+
+def _authorized(consul: FakeConsul, request: Request) -> bytes:
+    if request.path.endswith("authorize") and consul.rights is None and consul.broken is None:
+        return reply("ACL support disabled", 401)
+    return consul.answer(request)
+
+
+def test_apps_and_verdicts_are_there_once_both_queries_were_answered(watched: Setup) -> None:
+    assert (watched.source.state.synced, watched.source.state.apps) == (False, ())
+    watched.source.start()
+    watched.synced("dns")
+    assert watched.health("dns") is Health.PASSING
+    assert watched.source.state.stale_since is None
+
+
+def test_changes_are_seen_and_told(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    watched.changes.clear()
+    watched.consul.register("web", "critical")
+    watched.synced("dns", "web")
+    watched.until(lambda: len(watched.source.state.verdicts) == 2 and watched.health("web") is Health.FAILING)
+    watched.consul.register("web", "passing")
+    watched.until(lambda: watched.health("web") is Health.PASSING)
+    watched.consul.register("web", more=["gocast_vip=203.0.113.11/32"])
+    watched.until(lambda: max(len(app.vips) for app in watched.source.state.apps) == 2)
+    assert watched.changes
+
+
+def test_a_wake_up_without_a_change_tells_nobody(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    gevent.sleep(0.05)
+    watched.changes.clear()
+    before = watched.source.state
+    seen = len(watched.server.requests)
+    watched.consul.tell()
+    watched.until(lambda: len(watched.server.requests) >= seen + 2)
+    assert watched.source.state is before
+    assert not watched.changes
+
+
+def test_a_deregistered_service_goes_and_everyone_was_asked_first(watched: Setup) -> None:
+    watched.consul.register("web")
+    watched.source.start()
+    watched.synced("dns", "web")
+    gevent.sleep(0.05)
+    watched.server.requests.clear()
+    watched.consul.deregister("web")
+    watched.synced("dns")
+    asked = {request.path for request in watched.server.requests if "index" not in request.query}
+    assert asked == {"/v1/catalog/node/n1", "/v1/agent/services"}, "ACLs are off, as was learned at the start"
+    assert any(request.query.get("consistent") for request in watched.server.requests)
+    assert watched.source.state.stale_since is None
+
+
+def test_a_service_that_the_agent_still_has_is_held_and_taken_again(watched: Setup, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.unlisted.add("dns")
+    watched.consul.tell()
+    watched.until(lambda: "the agent still has it" in watched.source.state.stale_reason)
+    assert watched.ids == {"dns"}
+    assert watched.source.state.stale_since is not None
+    assert "the last view stands: service 'dns' held" in caplog.text
+    assert caplog.text.count("app consul:dns held: the agent still has it registered") == 1
+    assert set(watched.source.state.held) == {AppKey(Source.CONSUL, "dns")}
+    watched.consul.unlisted.clear()
+    watched.consul.tell()
+    watched.until(lambda: watched.source.state.stale_since is None)
+    assert "Consul is believed again" in caplog.text
+
+
+def test_a_second_look_that_does_not_find_the_node_believes_nothing(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.unknown = True
+    watched.consul.deregister("dns")
+    watched.until(lambda: "does not know node 'n1'" in watched.source.state.stale_reason)
+    assert watched.ids == {"dns"}
+
+
+def test_an_agent_that_is_back_may_have_acls_which_it_had_not(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.broken = b""
+    watched.consul.tell()
+    watched.until(lambda: watched.source.state.stale_since is not None)
+    watched.consul.broken, watched.consul.rights = None, False
+    watched.until(lambda: "our token may not see it" in watched.source.state.stale_reason)
+    assert watched.ids == {"dns"}
+
+
+def test_a_token_that_lost_its_rights_withdraws_nothing_and_names_what_it_lacks(watched: Setup) -> None:
+    watched.consul.rights = True
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.rights = False
+    watched.consul.tell()
+    watched.until(lambda: 'service "dns" { policy = "read" }' in watched.source.state.stale_reason)
+    assert watched.ids == {"dns"}
+    assert watched.health("dns") is Health.PASSING
+
+
+def test_a_token_without_rights_at_the_start_is_told_and_emptiness_is_not_believed(watched: Setup, caplog: Any) -> None:
+    watched.consul.rights = False
+    watched.source.start()
+    watched.until(lambda: "our token may not see it" in watched.source.state.stale_reason)
+    assert not watched.source.state.synced
+    assert 'service_prefix "" { policy = "read" }' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (reply("No cluster leader", 500), "servers do not answer"),
+        (reply("ACL not found", 403), "does not know our token"),
+        (reply("slow down", 429), "limits our requests"),
+        (reply("<html>"), "not what Consul answers"),
+        (reply("null"), "does not know node 'n1'"),
+    ],
+)
+def test_whatever_is_wrong_with_consul_the_last_state_stands_and_says_so(
+    watched: Setup, broken: bytes, told: str
+) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.broken = broken
+    watched.consul.tell()
+    watched.until(lambda: told in watched.source.state.stale_reason)
+    assert (watched.ids, watched.health("dns")) == ({"dns"}, Health.PASSING)
+    watched.consul.broken = None
+    watched.until(lambda: watched.source.state.stale_since is None)
+    watched.consul.register("web")
+    watched.synced("dns", "web")
+
+
+def test_a_restarted_agent_with_failing_checks_is_ridden_out_and_believed_after_the_grace(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.broken = b""  # closes the connection
+    watched.consul.tell()
+    watched.until(lambda: watched.source.state.stale_since is not None)
+    watched.consul.broken, watched.consul.index = None, 3
+    watched.consul.checks["dns"] = "critical"
+    watched.until(lambda: "settled" in watched.source.state.stale_reason)
+    assert watched.health("dns") is Health.PASSING
+    watched.until(lambda: watched.health("dns") is Health.FAILING)
+    assert watched.source.state.stale_since is None
+
+
+def test_a_service_registered_again_after_a_restart_is_taken_at_once(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.broken = b""
+    watched.consul.tell()
+    watched.until(lambda: watched.source.state.stale_since is not None)
+    watched.consul.services.clear()
+    watched.consul.checks.clear()
+    watched.consul.broken, watched.consul.index = None, 2  # the same agent with nothing in it, and a smaller index
+    gevent.sleep(0.4)
+    watched.consul.register("web")
+    watched.until(lambda: "web" in watched.ids)
+    watched.synced("web")  # and what was not registered again goes when Consul has settled
+
+
+def test_stopping_is_quick_and_leaves_the_state(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    state = watched.source.state
+    gevent.sleep(0.02)
+    with gevent.Timeout(1):
+        watched.source.stop()
+    watched.consul.register("web")
+    gevent.sleep(0.05)
+    assert watched.source.state is state
+
+
+def test_a_defect_behind_on_change_is_told(watched: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda *_: None)
+
+    def defect() -> None:
+        raise ZeroDivisionError
+
+    watched.source._on_change = defect
+    watched.source.start()
+    watched.until(lambda: bool(watched.failures))
+    assert {type(failure) for failure in watched.failures} == {ZeroDivisionError}
+    watched.failures.clear()
