@@ -9,6 +9,10 @@ import click
 
 from consulcast import __version__, config
 from consulcast.document import ConfigError
+from consulcast.logtext import OneLine
+from consulcast.model import Source
+from consulcast.policy import Policy
+from consulcast.registry import Registry
 
 BAD_CONFIG = 2  # exit status
 
@@ -27,12 +31,9 @@ _CONFIG = click.option("--config", "path", required=True, metavar="FILE", help="
 def run(path: str) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
     settings = _load(path)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(OneLine())
+    logging.basicConfig(level=logging.INFO, handlers=[to_terminal])
     from consulcast.daemon import Daemon  # late: `check` and `--help` need none of it
 
     sys.exit(Daemon(settings).run())
@@ -45,6 +46,10 @@ def check(path: str) -> None:
     settings = _load(path)
     for warning in settings.warnings:
         click.echo(f"{path}: warning: {warning}")
+    reserved = {address for peer in settings.peers for address in (peer.address, peer.local_address) if address}
+    registry = Registry(Policy(reserved=frozenset(reserved)))
+    for refused in registry.set(Source.CONFIG, settings.apps).refused:
+        click.echo(f"{path}: warning: app {refused.name!r} will be refused: {refused.reason}: {refused.detail}")
     peers = ", ".join(str(peer.address or "the default gateway") for peer in settings.peers)
     click.echo(f"{path}: good; AS {settings.peers[0].local_as}, {len(settings.apps)} apps, peers: {peers}")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from consulcast import notation, schema
+from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.document import ConfigError, Document
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
@@ -16,6 +18,7 @@ from consulcast.planner import Defaults
 
 T = TypeVar("T")
 
+_LONGEST_RUN_DIR = 80  # bytes; a unix socket's path has 107
 _ORIGINS = {"": Origin.IGP, "igp": Origin.IGP, "egp": Origin.EGP}
 
 
@@ -66,6 +69,23 @@ def parse(name: str, text: str) -> Config:
     return _Reader(Document(name, text)).config()
 
 
+def consul_settings(consul: schema.Consul, environ: Mapping[str, str]) -> ConsulSettings:
+    """Resolve how to reach Consul. Raises ``BadSetting``."""
+    return settings_from(
+        environ,
+        address=consul.address,
+        token=consul.token,
+        token_file=consul.token_file,
+        ca_file=consul.tls.ca_file,
+        cert_file=consul.tls.cert_file,
+        key_file=consul.tls.key_file,
+        verify=consul.tls.verify,
+        namespace=consul.namespace,
+        partition=consul.partition,
+        stale=consul.stale,
+    )
+
+
 class _Reader:
     """Turns the file's words into values, each error with its place."""
 
@@ -81,7 +101,7 @@ class _Reader:
             agent=file.agent,
             consul=self._consul(),
             peers=self._peers(),
-            router_id=self._optional("$.bgp.router_id", file.bgp.router_id, ipaddress.IPv4Address, "an IPv4 address"),
+            router_id=self._router_id(),
             defaults=Defaults(
                 communities=tuple(
                     sorted(set(self._each("$.bgp.communities", file.bgp.communities, notation.community)))
@@ -101,8 +121,12 @@ class _Reader:
             raise self._error("$.agent.tag_prefix", f"{agent.tag_prefix!r}: use letters, digits and underscores")
         if not agent.vip_device or len(agent.vip_device) > 15 or "/" in agent.vip_device or " " in agent.vip_device:
             raise self._error("$.agent.vip_device", f"{agent.vip_device!r} is not a network device's name")
-        if not agent.run_dir.startswith("/"):
-            raise self._error("$.agent.run_dir", f"{agent.run_dir!r}: write an absolute path")
+        if not agent.run_dir.startswith("/") or not agent.run_dir.isprintable() or " " in agent.run_dir:
+            raise self._error("$.agent.run_dir", f"{agent.run_dir!r}: write an absolute path without blanks")
+        if len(agent.run_dir.encode()) > _LONGEST_RUN_DIR:
+            raise self._error("$.agent.run_dir", f"is longer than {_LONGEST_RUN_DIR} bytes: a unix socket goes there")
+        if not 4 <= agent.owner_mark <= 255:
+            raise self._error("$.agent.owner_mark", "must be from 4 to 255 (1 to 3 are the kernel's)")
 
     def _consul(self) -> schema.Consul:
         """Fold GoCast's keys of ``agent:`` into ``consul:``."""
@@ -115,9 +139,25 @@ class _Reader:
             raise self._error("$.consul.token_file", "consul.token is set as well: write the token in one place")
         if not 1 <= consul.wait <= 600:
             raise self._error("$.consul.wait", "must be from 1s to 10m (Consul's own limit)")
+        if consul.token_file and not os.path.isfile(consul.token_file):
+            raise self._error("$.consul.token_file", f"there is no file {consul.token_file!r}")
+        where = "$.consul.address" if consul.address else "$.agent.consul_addr"
         consul.address = consul.address or agent.consul_addr
         consul.token = consul.token or agent.consul_token
+        try:
+            consul_settings(consul, {})
+        except BadSetting as error:
+            raise self._error(
+                where if consul.address and "consul_addr" in str(error) else "$.consul", str(error)
+            ) from None
         return consul
+
+    def _router_id(self) -> ipaddress.IPv4Address | None:
+        text = self._file.bgp.router_id
+        found = self._optional("$.bgp.router_id", text, ipaddress.IPv4Address, "an IPv4 address")
+        if found is not None and not int(found):
+            raise self._error("$.bgp.router_id", "0.0.0.0 is no router ID (RFC 6286)")
+        return found
 
     def _peers(self) -> tuple[PeerConfig, ...]:
         bgp = self._file.bgp
@@ -158,10 +198,15 @@ class _Reader:
         if not peer.families:
             raise self._error(f"{at}.families", "is empty: write [ipv4, ipv6], or one of them")
         address = self._optional(f"{at}.{address_key}", peer.address, ipaddress.ip_address, "an IP address")
+        if address is not None and (address.is_unspecified or address.is_multicast or address.is_link_local):
+            raise self._error(f"{at}.{address_key}", f"{address} cannot be a peer: write its global address")
         local = self._optional(f"{at}.{local_key}", peer.local_address, ipaddress.ip_address, "an IP address")
         if local is None:  # bgp.local_ip serves every peer of its family
             shared = self._optional("$.bgp.local_ip", bgp.local_ip, ipaddress.ip_address, "an IP address")
-            local = shared if shared and (address is None or address.version == shared.version) else None
+            fits = shared is not None and (address is None or address.version == shared.version)
+            if shared is not None and not fits and at == "$.bgp":
+                raise self._error("$.bgp.local_ip", f"{shared} and the peer's address {address} are of two families")
+            local = shared if fits else None
         elif address is not None and address.version != local.version:
             raise self._error(f"{at}.{local_key}", f"{local} and the peer's address {address} are of two families")
         return PeerConfig(

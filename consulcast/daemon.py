@@ -13,8 +13,8 @@ import gevent
 from gevent.event import Event
 
 from consulcast import tags
-from consulcast.config import Config
-from consulcast.consul.settings import BadSetting, settings_from
+from consulcast.config import Config, consul_settings
+from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.bgp.errors import BgpError
@@ -29,13 +29,14 @@ from consulcast.planner import plan
 from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
 from consulcast.registry import Registry
-from consulcast.rundir import RunDir, RunDirError
+from consulcast.rundir import RunDir, RunDirError, claim_mark
 
 log = logging.getLogger(__name__)
 
 STOPPED, FAILED, UNUSABLE = 0, 1, 2  # exit statuses
 
-PEER_PATIENCE = 30.0  # seconds that the start waits for a route toward every peer
+PEER_PATIENCE = 30.0  # seconds that the start waits for a route toward a peer
+PEER_PAUSE = 5.0  # seconds between two looks
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
 
 
@@ -58,6 +59,7 @@ class Daemon:
             log.warning("%s", warning)
         try:
             self._run_dir = RunDir(self._config.agent.run_dir)
+            self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
             self._build()
         except (RunDirError, BadSetting, BgpError, KernelError, Unresolved) as error:
             log.error("cannot start: %s", error)
@@ -76,7 +78,9 @@ class Daemon:
         config, agent = self._config, self._config.agent
         self._kernel = Kernel()
         peers = self._resolve_peers()
-        self._addresses = Addresses(self._kernel, agent.vip_device)
+        if not peers and not self._stop.is_set():
+            raise Unresolved("no peer can be reached: see the configuration's bgp section and the host's routes")
+        self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
         self._addresses.present()  # now, so that a wrong device is told at once
         self._speaker = ExaBgpSpeaker(peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
         self._reconciler = Reconciler(self._addresses, self._speaker, agent.drain_time, self._spawn)
@@ -86,9 +90,9 @@ class Daemon:
         self._consul = self._consul_source()
 
     def _resolve_peers(self) -> list[Peer]:
-        """Wait a while for routes toward the peers: at boot the network may be later than we are."""
+        """Resolve what can be; with none, wait a while: at boot the network may be later than we are."""
         deadline = time.monotonic() + PEER_PATIENCE
-        told: set[str] = set()
+        told = False
         while True:
             peers, unresolved = [], []
             for item in self._config.peers:
@@ -96,19 +100,14 @@ class Daemon:
                     peers.append(resolve(item, self._config.router_id, self._kernel))
                 except Unresolved as why:
                     unresolved.append(why)
-            if not unresolved:
+            if peers or time.monotonic() >= deadline or self._stop.is_set():
+                for missing in unresolved:
+                    log.error("going on without a peer until the next start: %s", missing)
                 return peers
-            if time.monotonic() >= deadline or self._stop.is_set():
-                if not peers:
-                    raise unresolved[0]
-                for error in unresolved:
-                    log.error("going on without a peer: %s", error)
-                return peers
-            for error in unresolved:
-                if str(error) not in told:
-                    told.add(str(error))
-                    log.warning("waiting up to %.0f s: %s", PEER_PATIENCE, error)
-            self._stop.wait(1.0)
+            if not told:
+                log.warning("waiting up to %.0f s: %s", PEER_PATIENCE, "; ".join(map(str, unresolved)))
+                told = True
+            self._stop.wait(PEER_PAUSE)
 
     def _consul_source(self) -> ConsulSource | None:
         consul, agent = self._config.consul, self._config.agent
@@ -116,19 +115,7 @@ class Daemon:
         if not node:
             log.warning("no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used")
             return None
-        settings = settings_from(
-            os.environ,
-            address=consul.address,
-            token=consul.token,
-            token_file=consul.token_file,
-            ca_file=consul.tls.ca_file,
-            cert_file=consul.tls.cert_file,
-            key_file=consul.tls.key_file,
-            verify=consul.tls.verify,
-            namespace=consul.namespace,
-            partition=consul.partition,
-            stale=consul.stale,
-        )
+        settings = consul_settings(consul, os.environ)
 
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
             return tags.parse(key, name, service_tags, agent.tag_prefix)

@@ -51,16 +51,15 @@ class Document:
             mark = error.problem_mark or error.context_mark
             where = f"{name}:{mark.line + 1}" if mark else name
             raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+        except RecursionError:
+            raise ConfigError(f"{name}: nested too deeply") from None
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
 
     def decode(self, schema: type[T], hook: Callable[[type, Any], Any]) -> T:
         """Convert to ``schema``. Raises ``ConfigError`` at the first value that does not fit."""
-        data = self._data
-        if isinstance(data, dict):  # `bgp:` with nothing under it means its defaults
-            data = {key: value for key, value in data.items() if value is not None}
         try:
-            return msgspec.convert(data, schema, dec_hook=hook)
+            return msgspec.convert(_without_nulls(self._data), schema, dec_hook=hook)
         except msgspec.ValidationError as error:
             match = _AT.match(str(error))
             what, path = (match["what"], match["path"] or "$") if match else (str(error), "$")
@@ -111,3 +110,12 @@ class Document:
                 raise ConfigError(f"{self._name}:{line}: {key.value}: stands twice, first on line {first}: remove one")
             seen[key.value] = line
             self._refuse_duplicates(value, within)
+
+
+def _without_nulls(data: Any) -> Any:
+    """Drop keys with nothing behind them, such as a bare ``monitors:``: they mean the default, as in Go."""
+    if isinstance(data, dict):
+        return {key: _without_nulls(value) for key, value in data.items() if value is not None}
+    if isinstance(data, list):
+        return [_without_nulls(item) for item in data]
+    return data

@@ -27,6 +27,9 @@ class Journal:
             former = self._apps.get(key)
             if former != app:
                 _line(logging.INFO, key, "changed" if former else "registered", _wants(app))
+                if app.ignored and (former is None or former.ignored != app.ignored):
+                    tags = ", ".join(map(repr, app.ignored))
+                    _line(logging.WARNING, key, "unknown-tag", f"ignored, as in GoCast: {tags}; is one misspelt?")
         for key, refusal in refused.items():
             if self._refused.get(key) != refusal:
                 stands = "; its last readable registration stands" if key in apps else ""

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     ANNOUNCED = "announced"  # the route is at one established peer at least
     ANNOUNCING = "announcing"  # wanted; address or acknowledgement still under way
     PEER_DOWN = "peer-down"  # wanted and handed over, but no session is established
+    NOT_NEGOTIATED = "family-not-negotiated"  # sessions are up, but none carries the VIP's address family
     NO_NEXT_HOP = "no-next-hop"  # no peer can be given a usable next hop of the VIP's family
     ADDRESS_FAILED = "address-failed"  # the kernel refused the VIP's address; retried
     BGP_FAILED = "bgp-failed"  # ExaBGP refused the route; retried
@@ -150,6 +151,7 @@ class App:
     monitors: tuple[MonitorSpec, ...] = ()
     nats: tuple[NatRule, ...] = ()
     communities: tuple[Community, ...] = ()
+    ignored: tuple[str, ...] = ()  # tags that look like ours and are none, such as a misspelt one
 
 
 @dataclass(frozen=True, slots=True)

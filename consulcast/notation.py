@@ -110,6 +110,7 @@ def port(text: str) -> int:
     return int(text)
 
 
+LONGEST = 366 * 24 * 3600.0  # seconds
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
@@ -121,7 +122,10 @@ def duration(text: str) -> float:
         return 0.0
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise BadValue(f"duration {text!r}: write a number with a unit, such as 10s, 1h30m or 500ms")
-    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    if seconds > LONGEST:
+        raise BadValue(f"duration {text[:20]!r} is longer than a year")
+    return seconds
 
 
 def _extended(text: str, subtype: str, rest: str) -> Community:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from consulcast.model import App, IPAddress, Reason, Refused, Vip
+from consulcast.model import App, IPAddress, Reason, Refused, Source, Vip
 
 # Never a VIP, whoever asks: RFC 1122 section 3.2.1.3, RFC 3927, RFC 4291, RFC 1112 section 4, RFC 5771
 _BANNED = {
@@ -17,6 +17,9 @@ _BANNED = {
     "IPv4-mapped": ("::ffff:0:0/96",),
 }
 _BANNED_PREFIXES = tuple((word, ipaddress.ip_network(text)) for word, texts in _BANNED.items() for text in texts)
+
+
+_SHORTEST = {4: 8, 6: 16}  # prefix lengths; nobody is allotted more
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,9 @@ def judge(app: App, policy: Policy) -> Refused | None:
         if objection:
             return Refused(app.key, app.name, Reason.VIP_NOT_ALLOWED, f"VIP {vip}: {objection}")
     for monitor in app.monitors:
+        if monitor.kind == "consul" and app.key.source is not Source.CONSUL:
+            detail = f"monitor 'consul': app {app.name!r} is not a Consul service; tag the service instead"
+            return Refused(app.key, app.name, Reason.MONITOR_UNSUPPORTED, detail)
         if monitor.kind not in policy.monitor_kinds:
             known = ", ".join(sorted(policy.monitor_kinds))
             detail = f"monitor {str(monitor)!r}: kind {monitor.kind!r} cannot be run here (it can: {known})"
@@ -49,6 +55,8 @@ def _object_to_vip(vip: Vip, policy: Policy) -> str:
     prefix = vip.prefix
     if prefix.prefixlen == 0:
         return "the default route is never announced"
+    if prefix.prefixlen < _SHORTEST[prefix.version]:
+        return f"a prefix shorter than /{_SHORTEST[prefix.version]} is never announced"
     for word, banned in _BANNED_PREFIXES:
         if prefix.version == banned.version and prefix.overlaps(banned):
             return f"{word} addresses ({banned}) are never announced"

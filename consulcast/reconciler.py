@@ -14,12 +14,13 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import AddressTable, KernelError, RouteState, Speaker
+from consulcast.executor.protocols import Added, AddressTable, KernelError, RouteState, SessionState, Speaker
 from consulcast.model import Intent, Interface, Prefix, Reason, Vip
 
 log = logging.getLogger(__name__)
 
 SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
+BATCH = 64  # addresses that are added between two looks at what is wanted
 RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before an address that the kernel refused is tried again
 
 
@@ -133,13 +134,18 @@ class Reconciler:
     # -- one pass ----------------------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        """Bring the host nearer to the intents. Nothing here waits for a peer."""
+        """Bring the host nearer to the intents. Nothing here waits for a peer.
+
+        The kernel takes its time: when something else is wanted after it has answered, the pass begins anew.
+        """
         announce = [intent for intent in self._intents if intent.announce]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._hand_over(i for i in announce if i.vip.local in self._present or i.vip.prefix in self._handed)
         if self._clock() >= self._sweep_at:
             self._sweep()
         self._add_missing(frozenset(intent.vip.local for intent in announce))
+        if self._wake.is_set():
+            return
         self._hand_over(intent for intent in announce if intent.vip.local in self._present)
         self._remove_unwanted()
         self._report()
@@ -176,10 +182,14 @@ class Reconciler:
         ]
         if not missing:
             return
+        if len(missing) > BATCH:
+            missing = missing[:BATCH]
+            self._wake.set()
         try:
-            failures = self._addresses.add(missing)
+            added = self._addresses.add(missing)
         except KernelError as error:
-            failures = dict.fromkeys(missing, str(error))
+            added = Added(frozenset(), dict.fromkeys(missing, str(error)))
+        failures = added.failures
         for address in missing:
             why = failures.get(address)
             if why is None:
@@ -188,9 +198,8 @@ class Reconciler:
             former = self._retry.get(address)
             delay = min(former.delay * 2, RETRY_MAX) if former else RETRY_MIN
             self._retry[address] = _Retry(why, now + delay, delay)
-        added = set(missing) - failures.keys()
-        self._present |= added
-        self._owned |= added
+        self._present |= set(missing) - failures.keys()
+        self._owned |= added.ours
 
     def _remove_unwanted(self) -> None:
         """Let an address go when no route leads to it any more and its drain time is over."""
@@ -260,13 +269,23 @@ class Reconciler:
         if vip.local not in self._present:
             return VipStatus(vip, Reason.ADDRESS_FAILED, f"address {vip.local}: {retry.why}" if retry else "")
         state = self._speaker.route_state(vip.prefix)
+        if state is RouteState.HANDED_OVER:
+            return self._not_carried(vip)
         return VipStatus(vip, _REASONS[state])
+
+    def _not_carried(self, vip: Vip) -> VipStatus:
+        """Tell why a route that is handed over is at no peer."""
+        peers = self._speaker.peers()
+        if any(peer.state is SessionState.UP for peer in peers):
+            return VipStatus(vip, Reason.NOT_NEGOTIATED, f"no peer takes IPv{vip.prefix.version} routes")
+        silence = "no answer yet: address, firewall, password?"
+        detail = "; ".join(f"{peer.address}: {peer.last_error or silence}" for peer in peers)
+        return VipStatus(vip, Reason.PEER_DOWN, detail)
 
 
 _REASONS = {
     RouteState.CLEAR: Reason.ANNOUNCING,
     RouteState.PENDING: Reason.ANNOUNCING,
-    RouteState.HANDED_OVER: Reason.PEER_DOWN,
     RouteState.ANNOUNCED: Reason.ANNOUNCED,
     RouteState.NO_NEXT_HOP: Reason.NO_NEXT_HOP,
     RouteState.FAILED: Reason.BGP_FAILED,

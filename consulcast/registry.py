@@ -18,6 +18,14 @@ class Registered:
     refused: tuple[Refused, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Since when an app has asked for its prefixes, in order of asking."""
+
+    age: int
+    prefixes: frozenset[Prefix]
+
+
 class Registry:
     """Merges the sources' lists by age: the app that came first keeps its VIP."""
 
@@ -25,7 +33,7 @@ class Registry:
         self._policy = policy
         self._asked: dict[Source, tuple[App, ...]] = {}
         self._unreadable: dict[Source, tuple[Refused, ...]] = {}
-        self._age: dict[AppKey, int] = {}
+        self._claims: dict[AppKey, _Claim] = {}
         self._count = itertools.count()
         self.registered = Registered()
 
@@ -38,15 +46,11 @@ class Registry:
 
     def _merge(self) -> Registered:
         asked = {app.key: app for apps in self._asked.values() for app in apps}
-        for key in asked:
-            if key not in self._age:
-                self._age[key] = next(self._count)
-        for key in self._age.keys() - asked.keys():
-            del self._age[key]
+        self._claims = {key: self._claim(app) for key, app in asked.items()}
         refused = [item for items in self._unreadable.values() for item in items]
         taken: list[App] = []
         owners: dict[Prefix, tuple[Vip, App]] = {}
-        for app in sorted(asked.values(), key=lambda app: self._age[app.key]):
+        for app in sorted(asked.values(), key=lambda app: self._claims[app.key].age):
             objection = judge(app, self._policy) or _conflict(app, owners)
             if objection:
                 refused.append(objection)
@@ -55,6 +59,14 @@ class Registry:
             for vip in app.vips:
                 owners.setdefault(vip.prefix, (vip, app))
         return Registered(tuple(taken), tuple(refused))
+
+    def _claim(self, app: App) -> _Claim:
+        """An app that asks for another prefix queues anew: it must not take it from the one who has it."""
+        prefixes = frozenset(vip.prefix for vip in app.vips)
+        former = self._claims.get(app.key)
+        if former is not None and prefixes <= former.prefixes:
+            return _Claim(former.age, prefixes)
+        return _Claim(next(self._count), prefixes)
 
 
 def _conflict(app: App, owners: dict[Prefix, tuple[Vip, App]]) -> Refused | None:

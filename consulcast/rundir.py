@@ -1,9 +1,11 @@
-"""The run directory: private to its owner, and one daemon's alone."""
+"""What one daemon has to itself: its run directory, and the mark of its addresses."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
+import stat
 from pathlib import Path
 
 
@@ -19,10 +21,12 @@ class RunDir:
         self.path = Path(path)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.path.stat()
-            if found.st_uid != os.geteuid():
-                raise RunDirError(f"{path} belongs to uid {found.st_uid}, not to this daemon's: set agent.run_dir")
-            self.path.chmod(0o700)
+            found = self.path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise RunDirError(
+                    f"{path} is not a directory of uid {os.geteuid()} alone (mode 0700): "
+                    "give agent.run_dir one that does not exist yet"
+                )
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RunDirError(f"{path} cannot be used: {error.strerror}: set agent.run_dir") from None
@@ -40,3 +44,21 @@ class RunDir:
     def close(self) -> None:
         """Give the lock back."""
         os.close(self._lock)
+
+
+def claim_mark(device: str, mark: int) -> socket.socket:
+    """Claim the addresses on ``device`` that carry ``mark``, until the socket that is returned is closed.
+
+    Two daemons with one mark would remove each other's addresses. The claim is an abstract unix socket, which
+    belongs to the network namespace as the addresses do (unix(7)). Raises ``RunDirError``.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0consulcast/{device}/{mark}")
+    except OSError:
+        claim.close()
+        raise RunDirError(
+            f"another daemon on this host owns the addresses marked {mark} on {device}: "
+            "stop it, or give this one its own agent.owner_mark (and tag_prefix)"
+        ) from None
+    return claim

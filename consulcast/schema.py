@@ -31,6 +31,7 @@ class Agent(Struct, forbid_unknown_fields=True):
     vip_device: str = "lo"
     drain_time: Duration = Duration(1)
     run_dir: str = "/run/consulcast"
+    owner_mark: int = 204
 
 
 class Tls(Struct, forbid_unknown_fields=True):

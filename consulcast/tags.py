@@ -21,6 +21,7 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
     if f"enable_{prefix}" not in tags:
         return None
     values: dict[str, list[str]] = {"vip": [], "monitor": [], "nat": [], "vip_communities": []}
+    unknown = []
     tag = ""
     try:
         for tag in tags:
@@ -30,6 +31,8 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
                 if not equals or not value.strip():
                     raise BadValue(f"no value: write {prefix}_{field}=…")
                 values[field].append(value.strip())
+            elif tag.startswith(prefix):
+                unknown.append(tag)
         tag = f"{prefix}_vip"
         if not values["vip"]:
             raise BadValue(f"missing: write {prefix}_vip=address/length")
@@ -48,6 +51,7 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
         monitors=tuple(dict.fromkeys(parsed["monitor"])),
         nats=tuple(dict.fromkeys(parsed["nat"])),
         communities=tuple(sorted({item for group in parsed["vip_communities"] for item in group})),
+        ignored=tuple(sorted(unknown)),
     )
 
 

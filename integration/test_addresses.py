@@ -22,6 +22,8 @@ kernel = Kernel()
 table = Addresses(kernel, device)
 wanted = [ipaddress.ip_interface(text) for text in texts]
 result = getattr(table, verb)(*([wanted] if verb in ("add", "remove") else []))
+if verb == "add":
+    result = result.failures
 print(json.dumps({str(k): v for k, v in result.items()} if isinstance(result, dict) else sorted(map(str, result))))
 kernel.close()
 """
@@ -83,3 +85,22 @@ def test_another_device_and_a_missing_one(lab: Lab) -> None:
     assert table(host, "owned", device="lo") == []
     with pytest.raises(RuntimeError, match="no network device 'nosuch0'"):
         table(host, "add", V4, device="nosuch0")
+
+
+def test_device_with_a_long_name_makes_nobody_elses_address_ours(lab: Lab) -> None:
+    host = lab.host("host")
+    device = "fifteen-letters"
+    assert len(device) == 15
+    host.run("ip", "link", "add", device, "type", "veth", "peer", "name", "other")
+    host.run("ip", "addr", "add", "203.0.113.200/32", "dev", device)
+    assert table(host, "owned", device=device) == []
+    assert table(host, "add", V4, device=device) == {}
+    assert table(host, "owned", device=device) == [V4]
+
+
+def test_ipv6_address_of_another_length_is_not_the_one_that_is_wanted(lab: Lab) -> None:
+    host = lab.host("host")
+    host.run("ip", "addr", "add", "2001:db8:53::10/64", "dev", "lo")
+    failures = table(host, "add", V6)
+    assert "another prefix length" in failures[V6]
+    assert table(host, "owned") == []

@@ -105,6 +105,11 @@ def test_minimal_file() -> None:
     assert found.defaults.origin is Origin.IGP
 
 
+def test_key_with_nothing_behind_it_means_its_default() -> None:
+    found = bgp("  communities:\napps:\n- name: a\n  vip: 203.0.113.1/32\n  monitors:\n  vip_config:\n")
+    assert found.apps[0].monitors == ()
+
+
 def test_origin_unknown_is_gocasts_word_for_incomplete() -> None:
     assert bgp("  origin: unknown").defaults.origin is Origin.INCOMPLETE
 
@@ -162,6 +167,7 @@ def test_password_file_is_read(tmp_path: Path) -> None:
         ("? [a]\n: 1\n", "file.yaml:1: a key must be a plain word"),
         ("&a [*a]", "an alias"),
         ("a: \x00", "not valid YAML"),
+        ("[" * 3000, "file.yaml: nested too deeply"),
     ],
 )
 def test_mistake_is_named_with_file_line_key_and_fix(text: str, says: str) -> None:

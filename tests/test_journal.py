@@ -45,6 +45,16 @@ def test_life_of_an_app(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog) == ["app consul:dns: removed"]
 
 
+def test_unknown_tags_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
+    journal = Journal()
+    for _ in range(3):
+        journal.record(Registered((App(KEY, "dns", (), ignored=("gocast_vpi=x",)),)), {})
+    (line,) = lines(caplog)
+    assert "app consul:dns: unknown-tag" in line
+    assert "gocast_vpi=x" in line
+
+
 def test_refusal_is_told_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     journal = Journal()

@@ -9,9 +9,9 @@ import gevent
 import pytest
 
 from consulcast import notation
-from consulcast.executor.protocols import KernelError, PeerStatus, RouteState
+from consulcast.executor.protocols import Added, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.model import Intent, Interface, Prefix, Reason, Route
-from consulcast.reconciler import Reconciler
+from consulcast.reconciler import BATCH, Reconciler
 
 VIP = "203.0.113.10/32"
 
@@ -27,6 +27,7 @@ class FakeAddresses:
         self.foreign: set[Interface] = set()
         self.refuse = ""
         self.unreadable = False
+        self.during_add: Callable[[], object] = lambda: None  # what others do while the kernel works
 
     def present(self) -> frozenset[Interface]:
         if self.unreadable:
@@ -36,12 +37,14 @@ class FakeAddresses:
     def owned(self) -> frozenset[Interface]:
         return frozenset(self.ours)
 
-    def add(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+    def add(self, addresses: Collection[Interface]) -> Added:
+        self.during_add()
         if self.refuse:
-            return dict.fromkeys(addresses, self.refuse)
+            return Added(frozenset(), dict.fromkeys(addresses, self.refuse))
         self.script.extend(f"add {address}" for address in addresses)
-        self.ours |= set(addresses) - self.foreign
-        return {}
+        mine = frozenset(addresses) - self.foreign
+        self.ours |= mine
+        return Added(mine, {})
 
     def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
         self.script.extend(f"remove {address}" for address in addresses)
@@ -54,6 +57,8 @@ class FakeSpeaker:
         self.script = script
         self.routes: dict[Prefix, Route] = {}
         self.acknowledges = True
+        self.sessions: tuple[PeerStatus, ...] = ()
+        self.carried = True
         self.unacknowledged: set[Prefix] = set()
 
     def set(self, routes: Iterable[Route]) -> None:
@@ -70,10 +75,12 @@ class FakeSpeaker:
     def route_state(self, prefix: Prefix) -> RouteState:
         if prefix in self.unacknowledged:
             return RouteState.PENDING
-        return RouteState.ANNOUNCED if prefix in self.routes else RouteState.CLEAR
+        if prefix not in self.routes:
+            return RouteState.CLEAR
+        return RouteState.ANNOUNCED if self.carried else RouteState.HANDED_OVER
 
     def peers(self) -> tuple[PeerStatus, ...]:
-        return ()
+        return self.sessions
 
 
 class World:
@@ -212,10 +219,9 @@ def test_one_vip_that_cannot_be_had_does_not_hold_up_another(make: Make) -> None
     world = make().begin()
     other = ipaddress.ip_interface("203.0.113.11/32")
     add = world.addresses.add
-    world.addresses.add = lambda addresses: {  # type: ignore[method-assign]
-        **add([item for item in addresses if item == other]),
-        **{item: "no" for item in addresses if item != other},
-    }
+    world.addresses.add = lambda addresses: Added(  # type: ignore[method-assign]
+        add([item for item in addresses if item == other]).ours, {item: "no" for item in addresses if item != other}
+    )
     assert world.wants(intent(), intent(str(other))) == [f"add {other}", f"announce {other}"]
 
 
@@ -264,6 +270,48 @@ def test_vip_moved_to_another_address_of_its_prefix_never_loses_the_route(make: 
     done = world.wants(intent("10.0.0.6/24"))
     assert "withdraw 10.0.0.0/24" not in done
     assert done == ["add 10.0.0.6/32", "remove 10.0.0.5/32"]
+
+
+def test_what_is_said_while_the_kernel_works_is_obeyed_before_anything_else(make: Make) -> None:
+    world = make().begin()
+    other = "203.0.113.11/32"
+    world.wants(intent())
+    world.addresses.during_add = lambda: world.reconciler.set((intent(other, announce=False),), True)
+    assert world.wants(intent(), intent(other)) == [f"add {other}", f"withdraw {VIP}", f"remove {VIP}"]
+
+
+def test_many_addresses_do_not_hold_up_a_withdrawal(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    many = [intent(f"198.18.{number // 250}.{number % 250}/32") for number in range(300)]
+    calls: list[int] = []
+
+    def fails() -> None:
+        calls.append(len(world.script))
+        if len(calls) == 2:
+            world.reconciler.set((intent(announce=False), *many), True)
+
+    world.addresses.during_add = fails
+    world.wants(intent(), *many)
+    for _ in range(10):
+        done = world.acts()
+    withdrawn = done.index(f"withdraw {VIP}")
+    assert sum(line.startswith("add") for line in done[:withdrawn]) <= 2 * BATCH
+    assert sum(line.startswith("announce") for line in done) == 300
+
+
+def test_route_at_no_peer_says_why(make: Make) -> None:
+    world = make().begin()
+    world.speaker.carried = False
+    router, host = ipaddress.ip_address("198.51.100.2"), ipaddress.ip_address("198.51.100.1")
+    down = PeerStatus(router, 65010, 65001, host, SessionState.DOWN, 0.0, last_error="received bad peer AS (2/2)")
+    world.speaker.sessions = (down,)
+    world.wants(intent())
+    status = world.reconciler.status()[notation.vip(VIP)]
+    assert (status.reason, status.detail) == (Reason.PEER_DOWN, "198.51.100.2: received bad peer AS (2/2)")
+    world.speaker.sessions = (PeerStatus(router, 65010, 65001, host, SessionState.UP, 0.0),)
+    world.acts()
+    assert world.reason() is Reason.NOT_NEGOTIATED
 
 
 def test_stop_withdraws_then_removes(make: Make) -> None:

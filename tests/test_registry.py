@@ -29,7 +29,7 @@ def ids(apps: tuple[App, ...]) -> list[str]:
     [
         *("0.0.0.0/0", "::/0", "0.0.0.0/32", "255.255.255.255/32", "127.0.0.1/32", "::1/128", "126.0.0.0/7"),
         *("224.0.0.9/32", "ff02::1/128", "169.254.1.1/32", "fe80::1/128", "::ffff:203.0.113.1/128"),
-        *("198.51.100.1/32", "198.51.100.0/24"),
+        *("198.51.100.1/32", "198.51.100.0/24", "32.0.0.0/3", "2000::/3"),
     ],
 )
 def test_vip_that_nobody_may_have_is_refused(vip: str) -> None:
@@ -51,6 +51,12 @@ def test_monitor_or_nat_that_cannot_be_done_here_refuses_rather_than_announces_w
     assert getattr(judge(natted, Policy()), "reason", None) is Reason.NAT_UNSUPPORTED
 
 
+def test_monitor_consul_belongs_to_services_of_consul() -> None:
+    key = AppKey(Source.CONFIG, "a")
+    objection = judge(App(key, "a", (notation.vip("203.0.113.10/32"),), (MonitorSpec("consul"),)), Policy())
+    assert getattr(objection, "reason", None) is Reason.MONITOR_UNSUPPORTED
+
+
 def test_one_refused_app_leaves_all_others_alone() -> None:
     registered = Registry(Policy()).set(Source.CONSUL, [app("a", "127.0.0.1/32"), app("b", "203.0.113.10/32")])
     assert ids(registered.apps) == ["b"]
@@ -70,6 +76,14 @@ def test_older_registration_keeps_a_prefix_from_another_address_in_it() -> None:
     assert registered.refused[0].reason is Reason.VIP_CONFLICT
     assert "consul:z" in registered.refused[0].detail
     assert ids(registry.set(Source.CONSUL, []).apps) == ["a"]
+
+
+def test_app_that_moves_to_a_prefix_does_not_take_it_from_the_one_who_has_it() -> None:
+    registry = Registry(Policy())
+    registry.set(Source.CONSUL, [app("old", "10.1.0.5/24"), app("young", "10.0.0.6/24")])
+    registered = registry.set(Source.CONSUL, [app("old", "10.0.0.5/24"), app("young", "10.0.0.6/24")])
+    assert ids(registered.apps) == ["young"]
+    assert registered.refused[0].key.id == "old"
 
 
 def test_one_app_cannot_ask_for_two_addresses_of_one_prefix() -> None:

@@ -65,6 +65,12 @@ def test_order_and_repetition_of_tags_make_no_other_app() -> None:
     assert one == two
 
 
+def test_tags_that_look_like_ours_and_are_none_are_kept_for_a_warning() -> None:
+    found = app("enable_gocast", "gocast_vip=203.0.113.10/32", "gocast_monitors=consul", "gocast-vip=x", "other=1")
+    assert found.ignored == ("gocast-vip=x", "gocast_monitors=consul")
+    assert found.monitors == ()
+
+
 def test_tag_prefix_is_a_setting() -> None:
     assert app("enable_edge", "edge_vip=203.0.113.10/32", "gocast_vip=x", prefix="edge").vips
     assert tags.parse(KEY, "dns", ["enable_gocast", "gocast_vip=203.0.113.10/32"], "edge") is None

@@ -26,10 +26,11 @@ class Belief(Generic[T]):
         self.seen: Mapping[str, T] | None = None  # the last good answer
         self.proven = False  # a good answer was there once
         self.trouble = ""  # why there is no good answer now; "" while there is
-        self._since: dict[str, float] = {}  # doubtful entries: since when, in an unbroken row of good answers
+        self._since: dict[str, float] = {}  # doubtful entries: since when, without the times of trouble
         self._against: dict[str, str] = {}  # of these: why they are held, once that is known
         self._unproven = ""  # why an empty first answer is not believed
         self._look_at, self._look_after = 0.0, FIRST_LOOK
+        self._lost_at = 0.0
 
     @property
     def missing(self) -> list[str]:
@@ -42,14 +43,20 @@ class Belief(Generic[T]):
         """Whether all there has been are empty answers: of a new node, or of a token that may see nothing."""
         return not self.trouble and not self.proven and self.seen is not None
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, now: float) -> None:
         """No good answer: what stands stands."""
+        if not self.trouble:
+            self._lost_at = now
         self.trouble = reason
-        self._since.clear()
         self._against.clear()
 
-    def answered(self, seen: Mapping[str, T]) -> None:
+    def answered(self, seen: Mapping[str, T], now: float) -> None:
         """A good answer."""
+        if self.trouble:
+            # Time without contact proves nothing and does not count; time with it adds up over any number of losses,
+            # or a connection that breaks again and again would keep what is gone for ever.
+            out = now - self._lost_at
+            self._since = {name: since + out for name, since in self._since.items()}
         self.seen, self.trouble = seen, ""
         if seen:
             self.proven, self._unproven = True, ""

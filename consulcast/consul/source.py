@@ -19,7 +19,7 @@ from consulcast.consul.second_look import SecondLook
 from consulcast.consul.settings import ConsulSettings
 from consulcast.consul.view import View
 from consulcast.consul.watch import Pace, Watch, guarded
-from consulcast.model import App, AppKey, Refused, Verdict, VerdictKey
+from consulcast.model import App, AppKey, Reason, Refused, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,8 @@ def _tell(node: str, before: ConsulState, state: ConsulState) -> None:
     if state.synced and not before.synced:
         log.info("in sync with Consul about node %s: %d apps", node, len(state.apps))
     if state.stale_reason and state.stale_reason != before.stale_reason:
-        log.warning("%s: %s", "the last view stands" if state.synced else "waiting for Consul", state.stale_reason)
+        what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
+        log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason)
     elif before.stale_reason and not state.stale_reason:
         log.info("Consul is believed again")
     for key, why in state.held.items():

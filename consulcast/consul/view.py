@@ -131,12 +131,12 @@ class View:
     def _answered(self, belief: Belief[Service] | Belief[Check], seen: Mapping[str, object], now: float) -> None:
         if belief.trouble and self.synced:
             self._settled_at = now + self._grace
-        belief.answered(seen)  # type: ignore[arg-type]  # each caller gives its own kind
+        belief.answered(seen, now)  # type: ignore[arg-type]  # each caller gives its own kind
 
     def _lost(self, belief: Belief[Service] | Belief[Check], reason: str, now: float) -> None:
         if not belief.trouble and self.synced:
             self._settled_at = now + self._grace
-        belief.lost(reason)
+        belief.lost(reason, now)
 
     def _worse(self, before: Check | None, check: Check) -> bool:
         if check.maintenance or rank(check) == 0:

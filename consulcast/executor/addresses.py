@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
+import re
 import socket
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from consulcast.executor.kernel import Kernel, explain
+from consulcast.executor.protocols import Added
 from consulcast.model import Interface
 
-# IFA_PROTO (Linux 5.18): who made an address. 1 to 3 are the kernel's; this one is ours, in dumps and events.
-OWNER_PROTO = 0xCC
-_LABEL = "consulcast"  # the mark on older kernels; IPv4 only, 15 characters with the device's name
+# IFA_PROTO (Linux 5.18): who made an address, in dumps and in events. 1 to 3 are the kernel's own.
+OWNER_MARK = 204
+_LABEL = "consulcast"  # the mark of IPv4 addresses on older kernels
+_LONGEST_LABEL = 15  # IFNAMSIZ - 1, the device's name included
 
 _SCOPE_HOST = 254  # the kernel never picks such an IPv4 address as a source toward others
 _IFA_F_NODAD = 0x02
@@ -23,12 +28,16 @@ _IFA_F_NOPREFIXROUTE = 0x200
 
 
 class Addresses:
-    """The addresses of one device, ours told from everybody else's."""
+    """The addresses of one device, ours told from everybody else's by ``mark`` (4 to 255)."""
 
-    def __init__(self, kernel: Kernel, device: str = "lo") -> None:
+    def __init__(self, kernel: Kernel, device: str = "lo", mark: int = OWNER_MARK) -> None:
         self._kernel = kernel
-        self._name = device
-        self._label = f"{device}:{_LABEL}"[:15]
+        self._name, self._mark = device, mark
+        label = f"{device}:{_LABEL}"
+        if len(label) > _LONGEST_LABEL:
+            label = f"{device}:c{mark}"
+        # The default label is the device's name: a cut-off one must never equal that, or all would be ours.
+        self._label = label if len(label) <= _LONGEST_LABEL else ""
 
     def present(self) -> frozenset[Interface]:
         """Read which addresses the device has, whoever put them. Raises ``KernelError``."""
@@ -38,12 +47,18 @@ class Addresses:
         """Read which addresses carry our mark. Raises ``KernelError``."""
         return frozenset(_interface(item) for item in self._dump() if self._is_ours(item))
 
-    def add(self, addresses: Collection[Interface]) -> dict[Interface, str]:
-        """Add what is missing. Never ``replace``: that would take over an address that an operator has put there.
-
-        Returns the failures with the kernel's reason.
-        """
-        return self._each(addresses, self._add_one)
+    def add(self, addresses: Collection[Interface]) -> Added:
+        """Add what is missing. Never ``replace``: that would take over an address that an operator has put there."""
+        existing: set[Interface] = set()
+        failures = self._each(addresses, partial(self._add_one, existing))
+        ours = frozenset(addresses) - failures.keys()
+        if existing:
+            # IPv6 knows an address once, whatever its length: one of another length does not make the prefix local
+            there, owned = self.present(), self.owned()
+            for address in existing - there:
+                failures[address] = f"{address.ip} is on {self._name} already, with another prefix length"
+            ours -= existing - owned
+        return Added(ours, failures)
 
     def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
         """Remove those of ``addresses`` that carry our mark. Returns the failures with the kernel's reason."""
@@ -68,23 +83,25 @@ class Addresses:
         self._kernel.call(run)
         return failures
 
-    def _add_one(self, ipr: Any, index: int, address: Interface) -> None:
+    def _add_one(self, existing: set[Interface], ipr: Any, index: int, address: Interface) -> None:
         host_route = address.network.prefixlen == address.network.max_prefixlen
         flags = _IFA_F_NOPREFIXROUTE if host_route else 0  # a whole prefix is local only by its prefix route
         common = {
             "index": index,
             "address": str(address.ip),
             "prefixlen": address.network.prefixlen,
-            "proto": OWNER_PROTO,
+            "proto": self._mark,
         }
         try:
             if address.version == 4:
-                ipr.addr("add", **common, label=self._label, scope=_SCOPE_HOST, flags=flags)
+                label = {"label": self._label} if self._label else {}
+                ipr.addr("add", **common, **label, scope=_SCOPE_HOST, flags=flags)
             else:  # deprecated: never a source address of the host's own connections (RFC 6724 section 5)
                 ipr.addr("add", **common, flags=flags | _IFA_F_NODAD, preferred_lft=0, valid_lft=0xFFFFFFFF)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise
+            existing.add(address)
 
     def _remove_one(self, ipr: Any, index: int, address: Interface) -> None:
         try:
@@ -106,8 +123,18 @@ class Addresses:
     def _is_ours(self, item: Any) -> bool:
         proto = item.get("proto")
         if proto is not None:
-            return bool(proto == OWNER_PROTO)
-        return bool(item.get("label") == self._label)
+            return bool(proto == self._mark)
+        # No mark: made by somebody who does not set one, or by us on a kernel that does not keep it.
+        return bool(self._label) and not _KEEPS_MARKS and bool(item.get("label") == self._label)
+
+
+def _keeps_marks() -> bool:
+    """Whether this kernel has IFA_PROTO, from Linux 5.18 on."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(re.match(r"\d*", minor)[0] or 0)) >= (5, 18)  # type: ignore[index]
+
+
+_KEEPS_MARKS = _keeps_marks()
 
 
 def _interface(item: Any) -> Interface:

@@ -59,14 +59,22 @@ class Speaker(Protocol):
         """Every peer's session, in the order of the configuration."""
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of addresses that were to be added. Those in neither are there already, put by somebody else."""
+
+    ours: frozenset[Interface]
+    failures: dict[Interface, str]  # with the kernel's reason
+
+
 class AddressTable(Protocol):
     """The addresses on the VIP device that carry our mark."""
 
     def present(self) -> frozenset[Interface]:
         """Read from the kernel which addresses are there, whoever put them. Raises ``KernelError``."""
 
-    def add(self, addresses: Collection[Interface]) -> dict[Interface, str]:
-        """Add what is missing; adopt what carries our mark. Returns the failures with their reason."""
+    def add(self, addresses: Collection[Interface]) -> Added:
+        """Add what is missing; what is there is left as it is, whoever put it."""
 
     def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
         """Remove those that carry our mark; what is absent or somebody else's is left. Returns the failures."""

@@ -187,7 +187,7 @@ def test_a_service_that_the_agent_still_has_is_held_and_taken_again(watched: Set
     watched.until(lambda: "the agent still has it" in watched.source.state.stale_reason)
     assert watched.ids == {"dns"}
     assert watched.source.state.stale_since is not None
-    assert "the last view stands: service 'dns' held" in caplog.text
+    assert "consul-stale: the last good answer stands: service 'dns' held" in caplog.text
     assert caplog.text.count("app consul:dns held: the agent still has it registered") == 1
     assert set(watched.source.state.held) == {AppKey(Source.CONSUL, "dns")}
     watched.consul.unlisted.clear()

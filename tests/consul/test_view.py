@@ -382,16 +382,27 @@ def test_a_contact_that_comes_and_goes_does_not_hold_a_failing_check_for_ever() 
     assert statuses(seen) == {"service:dns": "critical"}
 
 
-def test_a_second_outage_starts_the_grace_anew() -> None:
+def test_the_grace_of_a_doubt_is_time_with_contact_over_any_number_of_outages() -> None:
     seen = view("dns")
     seen.health_lost(Unreachable("u"), 10)
     seen.health_answered(health(check("dns", "critical")), 12)
     seen.health_lost(Unreachable("u"), 20)
     seen.health_answered(health(check("dns", "critical")), 40)
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(54.9)
+    seen.settle(46.9)  # 8 s before the outage, 6.9 s after it
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(55)
+    seen.settle(47)
+    assert statuses(seen) == {"service:dns": "critical"}
+
+
+def test_connections_that_break_again_and_again_do_not_keep_what_is_gone_for_ever() -> None:
+    seen = view("dns")
+    for now in range(10, 60, 4):
+        for lost in (seen.catalog_lost, seen.health_lost):
+            lost(Unreachable("u"), now)
+        seen.catalog_answered(catalog("dns"), now + 1)
+        seen.health_answered(health(check("dns", "critical")), now + 1)
+        seen.settle(now + 1)
     assert statuses(seen) == {"service:dns": "critical"}
 
 
