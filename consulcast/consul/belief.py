@@ -31,6 +31,7 @@ class Belief(Generic[T]):
         self._unproven = ""  # why an empty first answer is not believed
         self._look_at, self._look_after = 0.0, FIRST_LOOK
         self._lost_at = 0.0
+        self._gone: set[str] = set()  # doubtful because missing
 
     @property
     def missing(self) -> list[str]:
@@ -74,7 +75,7 @@ class Belief(Generic[T]):
         for name, entry in self.seen.items():
             before = self.entries.get(name)
             if worse is not None and worse(before, entry):
-                since = self._since.get(name, now)
+                since = now if name in self._gone else self._since.get(name, now)  # gone was another doubt than worse
                 if now < min(settled_at, since + grace):
                     doubtful[name] = since
                     self._against[name] = SETTLING
@@ -82,14 +83,15 @@ class Belief(Generic[T]):
                         entries[name] = before
                     continue
             entries[name] = entry
-        for name in self.missing:
+        gone = self.missing
+        for name in gone:
             if name not in self._since:
                 self._look_at = now + self._patience  # something new to look for: look soon, whatever the last result
             doubtful[name] = since = self._since.get(name, now)
             entries[name] = self.entries[name]
             if now < min(settled_at, since + grace):
                 self._against[name] = SETTLING
-        self.entries, self._since = entries, doubtful
+        self.entries, self._since, self._gone = entries, doubtful, set(gone)
         self._against = {name: why for name, why in self._against.items() if name in doubtful}
         if not doubtful:
             self._look_after = FIRST_LOOK

@@ -81,15 +81,13 @@ def test_nothing_ever_leaves_the_view_while_one_witness_disagrees(story: list[tu
 
 @given(stories)
 def test_no_check_gets_worse_within_the_grace_of_trouble_but_maintenance(story: list[tuple[float, Step]]) -> None:
-    view, now, trouble, synced_at = View("n1", GRACE), 0.0, -1e9, None
+    view, now, trouble = View("n1", GRACE), 0.0, -1e9
     for gap, step in story:
         now += gap
         before = dict(view.checks)
-        was_in_trouble = bool(view._health.trouble)
+        was_in_trouble, was_synced = bool(view._health.trouble), view.synced
         step(view, now)
-        if view.synced and synced_at is None:
-            synced_at = now
-        if synced_at is not None and was_in_trouble != bool(view._health.trouble):
+        if was_synced and was_in_trouble != bool(view._health.trouble):  # before that there is nothing to protect
             trouble = now
         if now < trouble + GRACE:
             for name, check in before.items():
