@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
@@ -36,7 +37,9 @@ def run(path: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[to_terminal])
     from consulcast.daemon import Daemon  # late: `check` and `--help` need none of it
 
-    sys.exit(Daemon(settings).run())
+    status = Daemon(settings, path).run()
+    logging.shutdown()
+    os._exit(status)  # all is ended in order; the thread of executor/kernel.py goes with the process
 
 
 @cli.command()
@@ -47,7 +50,7 @@ def check(path: str) -> None:
     for warning in settings.warnings:
         click.echo(f"{path}: warning: {warning}")
     reserved = {address for peer in settings.peers for address in (peer.address, peer.local_address) if address}
-    registry = Registry(Policy(reserved=frozenset(reserved)))
+    registry = Registry(Policy(frozenset(reserved), nat=frozenset({4, 6})))
     for refused in registry.set(Source.CONFIG, settings.apps).refused:
         click.echo(f"{path}: warning: app {refused.name!r} will be refused: {refused.reason}: {refused.detail}")
     peers = ", ".join(str(peer.address or "the default gateway") for peer in settings.peers)

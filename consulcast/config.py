@@ -16,6 +16,7 @@ from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 _LONGEST_RUN_DIR = 80  # bytes; a unix socket's path has 107
@@ -51,13 +52,17 @@ class Config:
     peers: tuple[PeerConfig, ...]
     router_id: ipaddress.IPv4Address | None
     defaults: Defaults
+    nat: schema.Nat
     apps: tuple[App, ...]
+    exec_from: frozenset[Source] = frozenset({Source.CONFIG})
     warnings: tuple[str, ...] = ()
 
 
 def load(path: str) -> Config:
     """Read and check the file. Raises ``ConfigError``."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ConfigError(f"{path}: is not a file")
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
@@ -97,6 +102,7 @@ class _Reader:
     def config(self) -> Config:
         file = self._file
         self._check_agent()
+        policies = {Source.CONSUL: file.policy.consul, Source.HTTP: file.policy.http}
         return Config(
             agent=file.agent,
             consul=self._consul(),
@@ -109,7 +115,10 @@ class _Reader:
                 origin=_ORIGINS.get(file.bgp.origin, Origin.INCOMPLETE),
                 cleanup_timer=file.agent.cleanup_timer,
             ),
+            nat=file.nat,
             apps=self._apps(),
+            exec_from=frozenset(source for source, policy in policies.items() if policy.exec == "allow")
+            | {Source.CONFIG},
             warnings=tuple(self._warnings),
         )
 
@@ -121,6 +130,8 @@ class _Reader:
             raise self._error("$.agent.tag_prefix", f"{agent.tag_prefix!r}: use letters, digits and underscores")
         if not agent.vip_device or len(agent.vip_device) > 15 or "/" in agent.vip_device or " " in agent.vip_device:
             raise self._error("$.agent.vip_device", f"{agent.vip_device!r} is not a network device's name")
+        if not agent.state_dir.startswith("/"):
+            raise self._error("$.agent.state_dir", f"{agent.state_dir!r}: write an absolute path")
         if not agent.run_dir.startswith("/") or not agent.run_dir.isprintable() or " " in agent.run_dir:
             raise self._error("$.agent.run_dir", f"{agent.run_dir!r}: write an absolute path without blanks")
         if len(agent.run_dir.encode()) > _LONGEST_RUN_DIR:
@@ -269,12 +280,12 @@ class _Reader:
             )
         return tuple(apps.values())
 
-    def _each(self, at: str, texts: list[str], read: Callable[[str], T]) -> tuple[T, ...]:
-        return tuple(self._value(f"{at}[{number}]", text, read) for number, text in enumerate(texts))
+    def _each(self, at: str, items: list[S], read: Callable[[S], T]) -> tuple[T, ...]:
+        return tuple(self._value(f"{at}[{number}]", item, read) for number, item in enumerate(items))
 
-    def _value(self, at: str, text: str, read: Callable[[str], T]) -> T:
+    def _value(self, at: str, item: S, read: Callable[[S], T]) -> T:
         try:
-            return read(text)
+            return read(item)
         except BadValue as error:
             raise self._error(at, str(error)) from None
 

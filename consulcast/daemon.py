@@ -1,35 +1,48 @@
-"""Builds the parts, starts them, and stops them in order."""
+"""Builds the parts, starts them, changes them when the file changes, and stops them in order."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
+from consulcast import config as configuration
 from consulcast import tags
 from consulcast.config import Config, consul_settings
 from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
+from consulcast.core import Core
+from consulcast.document import ConfigError
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.bgp.errors import BgpError
-from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.kernel import Kernel
-from consulcast.executor.peers import Unresolved, resolve
+from consulcast.executor.nat.choice import Backends
+from consulcast.executor.nat.iptables import Iptables
+from consulcast.executor.nat.nft import Nft
+from consulcast.executor.nat.table import NatTable
+from consulcast.executor.network import Network, filled, look
 from consulcast.executor.protocols import KernelError
-from consulcast.journal import Journal
-from consulcast.model import App, AppKey, Refused, Source
-from consulcast.planner import plan
+from consulcast.model import App, AppKey, Refused
+from consulcast.monitors.runner import Monitors
+from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
-from consulcast.registry import Registry
+from consulcast.registrations import Registrations
 from consulcast.rundir import RunDir, RunDirError, claim_mark
+from consulcast.status import Status
+from consulcast.web.app import make_app
+from consulcast.web.listen import ListenError, listen
+from consulcast.web.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +50,39 @@ STOPPED, FAILED, UNUSABLE = 0, 1, 2  # exit statuses
 
 PEER_PATIENCE = 30.0  # seconds that the start waits for a route toward a peer
 PEER_PAUSE = 5.0  # seconds between two looks
+LOOK_AGAIN = 30.0  # seconds between two looks for peers and next hops that could not be found
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
+
+# What is read at the start alone: another value waits for a restart.
+_FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "listen_addr", "drain_time")
 
 
 class Daemon:
     """One daemon. ``run`` returns its exit status."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, path: str) -> None:
+        self._config, self._path = config, path
         self._stop = Event()
-        self._changed = Event()
+        self._reloading = BoundedSemaphore()
+        self._told: tuple[str, ...] = ()  # what could not be found, as last logged
         self._failure: BaseException | None = None
-        self._journal = Journal()
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a part fails."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
-        gevent.signal_handler(signal.SIGHUP, log.warning, "SIGHUP: the configuration is read at start only")
+        gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload))
         for warning in self._config.warnings:
             log.warning("%s", warning)
         try:
             self._run_dir = RunDir(self._config.agent.run_dir)
             self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
-            self._build()
-        except (RunDirError, BadSetting, BgpError, KernelError, Unresolved) as error:
+            if not self._build():
+                return STOPPED
+            self._start()
+        except (RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             log.error("cannot start: %s", error)
             return UNUSABLE
-        self._start()
         log.info("running as process %d", os.getpid())
         self._stop.wait()
         self._end()
@@ -74,57 +92,77 @@ class Daemon:
         log.info("stopped")
         return STOPPED
 
-    def _build(self) -> None:
+    # -- the parts ---------------------------------------------------------------------------------------------
+
+    def _build(self) -> bool:
+        """Make the parts. Returns whether to go on: not when told to stop meanwhile."""
         config, agent = self._config, self._config.agent
         self._kernel = Kernel()
-        peers = self._resolve_peers()
-        if not peers and not self._stop.is_set():
-            raise Unresolved("no peer can be reached: see the configuration's bgp section and the host's routes")
+        self._network = self._wait_for_network()
+        if self._stop.is_set():
+            return False
         self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
-        self._addresses.present()  # now, so that a wrong device is told at once
-        self._speaker = ExaBgpSpeaker(peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
-        self._reconciler = Reconciler(self._addresses, self._speaker, agent.drain_time, self._spawn)
-        reserved = {address for peer in peers for address in (peer.address, peer.local_address)}
-        self._registry = Registry(Policy(reserved=frozenset(reserved)))
-        self._registry.set(Source.CONFIG, config.apps)
-        self._consul = self._consul_source()
+        self._nat = NatTable(Backends(config.nat.backend, Nft(), Iptables()), self._spoken, self._spawn)
+        self._speaker = ExaBgpSpeaker(self._network.peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
+        self._reconciler = Reconciler(self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn)
+        self._monitors = Monitors(self._wake, self._fail)
+        state = Path(agent.state_dir)
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirError(f"{state} cannot be used: {error.strerror}: set agent.state_dir") from None
+        self._registrations = Registrations(state / "registrations.json", self._wake, self._fail)
+        self._core = Core(self._registrations, self._monitors, self._reconciler)
+        self._consul = self._consul_source(config)
+        self._core.follow(self._consul)
+        self._configure()
+        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload)
+        self._web = Server(listen(agent.listen_addr), make_app(status)) if agent.listen_addr else None
+        return True
 
-    def _resolve_peers(self) -> list[Peer]:
-        """Resolve what can be; with none, wait a while: at boot the network may be later than we are."""
+    def _wait_for_network(self) -> Network:
+        """Find the peers; with none to speak to, wait a while: at boot the network may be later than we are."""
         deadline = time.monotonic() + PEER_PATIENCE
-        told = False
         while True:
-            peers, unresolved = [], []
-            for item in self._config.peers:
-                try:
-                    peers.append(resolve(item, self._config.router_id, self._kernel))
-                except Unresolved as why:
-                    unresolved.append(why)
-            if peers or time.monotonic() >= deadline or self._stop.is_set():
-                for missing in unresolved:
-                    log.error("going on without a peer until the next start: %s", missing)
-                return peers
-            if not told:
-                log.warning("waiting up to %.0f s: %s", PEER_PATIENCE, "; ".join(map(str, unresolved)))
-                told = True
+            network = self._look(self._config)
+            if network.peers or time.monotonic() >= deadline or self._stop.is_set():
+                self._tell_gaps(network)
+                return network
+            self._tell_gaps(network)
             self._stop.wait(PEER_PAUSE)
 
-    def _consul_source(self) -> ConsulSource | None:
-        consul, agent = self._config.consul, self._config.agent
+    def _tell_gaps(self, network: Network) -> None:
+        for gap in network.gaps:
+            if gap not in self._told:
+                log.info("%s", gap)
+        self._told = network.gaps
+
+    def _look(self, config: Config) -> Network:
+        return look(config.peers, config.router_id, self._kernel, config.agent.vip_device)
+
+    def _configure(self) -> None:
+        """Hand what the file says, and what the network is, to the planning."""
+        config, network = self._config, self._network
+        nat = frozenset(address.version for address in network.nat_to)
+        policy = Policy(network.reserved, self._consul is not None, config.exec_from, nat)
+        defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
+        self._core.configure(policy, defaults, Pace(interval=config.agent.monitor_interval), config.apps)
+
+    def _consul_source(self, config: Config) -> ConsulSource | None:
+        consul, prefix = config.consul, config.agent.tag_prefix
         node = os.environ.get("CONSUL_NODE") or consul.node
         if not node:
             log.warning("no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used")
             return None
-        settings = consul_settings(consul, os.environ)
 
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
-            return tags.parse(key, name, service_tags, agent.tag_prefix)
+            return tags.parse(key, name, service_tags, prefix)
 
         return ConsulSource(
-            settings,
+            consul_settings(consul, os.environ),
             node,
             parse,
-            self._changed.set,
+            self._wake,
             failed=self._fail,
             warning=consul.warning,
             wait=consul.wait,
@@ -132,32 +170,119 @@ class Daemon:
             restart_grace=consul.restart_grace,
         )
 
+    # -- life --------------------------------------------------------------------------------------------------
+
     def _start(self) -> None:
         self._speaker.start()
+        self._nat.start()
         self._reconciler.start()
-        self._planning = self._spawn(self._plan_forever)
-        self._changed.set()
+        self._monitors.start()
+        self._registrations.start()
+        self._planning = self._spawn(self._core.run)
+        self._looking = self._spawn(self._look_again)
         if self._consul is not None:
             self._consul.start()
+        if self._web is not None:
+            self._web.start()
 
-    def _plan_forever(self) -> None:
-        recheck_at: float | None = None
+    def _look_again(self) -> None:
+        """Find what could not be found: a peer without a route, a next hop whose address came later."""
         while True:
-            self._changed.wait(None if recheck_at is None else max(0.0, recheck_at - time.monotonic()))
-            self._changed.clear()
-            recheck_at = self._plan()
+            gevent.sleep(LOOK_AGAIN)
+            with self._reloading:
+                if not self._network.gaps:
+                    continue
+                try:
+                    network = filled(self._network, self._look(self._config))
+                    if network.peers != self._network.peers:
+                        self._speaker.set_peers(network.peers)
+                except (KernelError, BgpError) as error:
+                    log.error("looking for peers, again in %.0f s: %s", LOOK_AGAIN, error)
+                    continue
+                self._tell_gaps(network)
+                if network != self._network:
+                    self._network = network
+                    self._configure()
 
-    def _plan(self) -> float | None:
-        """From what all sources say now to what should be. Returns when time alone will change it."""
-        state = self._consul.state if self._consul is not None else None
-        if state is not None and state.synced:
-            self._registry.set(Source.CONSUL, state.apps, state.refused)
-        registered = self._registry.registered
-        verdicts = state.verdicts if state is not None else {}
-        wanted = plan(registered.apps, verdicts, self._config.defaults, time.monotonic())
-        self._reconciler.set(wanted.intents, complete=state is None or state.synced)
-        self._journal.record(registered, dict(wanted.health))
-        return wanted.recheck_at
+    def reload(self) -> str | None:
+        """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
+        with self._reloading:
+            former, network, consul = self._config, self._network, self._consul
+            try:
+                config = configuration.load(self._path)
+                self._keep_fixed(former, config)
+                settings = (config.consul, config.agent.tag_prefix)
+                consul_changed = settings != (former.consul, former.agent.tag_prefix)
+                if consul_changed:
+                    consul = self._consul_source(config)
+                if (config.peers, config.router_id) != (former.peers, former.router_id):
+                    network = self._of_same_peers(former, config)
+                    self._speaker.set_peers(network.peers)
+            except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
+                log.error("reload refused, nothing is changed: %s", error)
+                return str(error)
+            self._config, self._network = config, network
+            self._tell_gaps(network)
+            if consul_changed:
+                self._replace_consul(consul)
+            self._configure()
+            log.info("reloaded %s", self._path)
+            return None
+
+    @staticmethod
+    def _keep_fixed(former: Config, config: Config) -> None:
+        """Carry over what is read at the start alone."""
+        for key in _FIXED:
+            running = getattr(former.agent, key)
+            if getattr(config.agent, key) != running:
+                log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
+                setattr(config.agent, key, running)
+        if config.nat != former.nat:
+            log.warning("reload: nat counts from the next start")
+
+    def _of_same_peers(self, former: Config, config: Config) -> Network:
+        """Look for the peers of a new file; those that stand there unchanged are as they were found before."""
+        network = self._look(config)
+        before = {peer.where: peer for peer in former.peers}
+        same = {peer.where for peer in config.peers if before.get(peer.where) == peer}
+        if config.router_id != former.router_id:
+            same -= network.found.keys()  # they get the new one; a peer whose route is away for a moment stays
+        kept = {where: peer for where, peer in self._network.found.items() if where in same}
+        return filled(dataclasses.replace(self._network, found=kept), network)
+
+    def _replace_consul(self, consul: ConsulSource | None) -> None:
+        if self._consul is not None:
+            self._consul.stop()
+        self._consul = consul
+        self._core.follow(consul)
+        if consul is not None:
+            consul.start()
+
+    def _end(self) -> None:
+        """Withdraw, wait for the acknowledgements and the drain time, remove NAT and addresses, end ExaBGP."""
+        log.info("stopping: withdrawing all")
+        if self._consul is not None:
+            self._consul.stop()
+        gevent.killall([self._planning, self._looking])
+        done = self._reconciler.stop(self._config.agent.drain_time + STOP_TIMEOUT)
+        self._speaker.stop(timeout=3.0)
+        self._nat.stop()
+        if not done:  # ExaBGP did not answer; with it gone, no route leads here any more
+            try:
+                self._addresses.remove(self._addresses.owned())
+            except KernelError as error:
+                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
+        self._monitors.stop()
+        if self._web is not None:
+            self._web.stop(timeout=0.2)
+        self._registrations.stop()
+        self._claim.close()
+        self._run_dir.close()
+
+    # -- what the parts call -----------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._core.wake()
 
     def _spoken(self) -> None:
         self._reconciler.wake()
@@ -177,20 +302,3 @@ class Daemon:
         """A half-dead announcer is worse than a dead one: withdraw and end."""
         self._failure = self._failure or error
         self._stop.set()
-
-    def _end(self) -> None:
-        """Withdraw, wait for the acknowledgements and the drain time, remove the addresses, end ExaBGP."""
-        log.info("stopping: withdrawing all")
-        if self._consul is not None:
-            self._consul.stop()
-        self._planning.kill()
-        done = self._reconciler.stop(self._config.agent.drain_time + STOP_TIMEOUT)
-        self._speaker.stop(timeout=3.0)
-        if not done:  # ExaBGP did not answer; with it gone, no route leads here any more
-            try:
-                failures = self._addresses.remove(self._addresses.owned())
-                done = not failures
-            except KernelError as error:
-                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
-        self._kernel.close()
-        self._run_dir.close()

@@ -16,7 +16,7 @@ class ConfigError(Exception):
     """The configuration cannot be used. The message names file, line, key and the fix."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml, where PyYAML has it
     """YAML as GoCast's parser reads it: ``65000:1`` is a text, not YAML 1.1's base-60 number."""
 
 
@@ -29,6 +29,8 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+\.[0-9]*$"), list("-+0123456789"))
 
+_DEEPEST = 50  # levels; the schema has five
+_MOST_NODES = 200_000  # an alias of aliases of aliases would take for ever
 _PATH_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*?)`)?$", re.DOTALL)
 _NAMED_FIELD = re.compile(r"field `(?P<name>.+?)`")
@@ -40,7 +42,9 @@ class Document:
     def __init__(self, name: str, text: str) -> None:
         """Parse ``text``. Raises ``ConfigError``."""
         self._name = name
+        self._nodes = 0
         try:
+            self._refuse_depth(text)
             loader = _Loader(text)
             self._root = loader.get_single_node()
             if self._root is not None:
@@ -51,8 +55,6 @@ class Document:
             mark = error.problem_mark or error.context_mark
             where = f"{name}:{mark.line + 1}" if mark else name
             raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
-        except RecursionError:
-            raise ConfigError(f"{name}: nested too deeply") from None
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -91,7 +93,19 @@ class Document:
                 break
         return int(line)
 
+    def _refuse_depth(self, text: str) -> None:
+        """Both parsers recurse; libyaml's would take the process along."""
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ConfigError(f"{self._name}:{line}: nested too deeply")
+
     def _refuse_duplicates(self, node: yaml.Node, within: frozenset[int] = frozenset()) -> None:
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise ConfigError(f"{self._name}: more than {_MOST_NODES} values, its aliases (*name) written out")
         if id(node) in within:
             raise ConfigError(f"{self._name}:{node.start_mark.line + 1}: an alias (*name) stands inside its own anchor")
         within = within | {id(node)}

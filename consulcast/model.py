@@ -24,10 +24,12 @@ class Reason(StrEnum):
     NOT_NEGOTIATED = "family-not-negotiated"  # sessions are up, but none carries the VIP's address family
     NO_NEXT_HOP = "no-next-hop"  # no peer can be given a usable next hop of the VIP's family
     ADDRESS_FAILED = "address-failed"  # the kernel refused the VIP's address; retried
+    NAT_FAILED = "nat-failed"  # its NAT rules do not stand, and without them it would be a black hole; retried
     BGP_FAILED = "bgp-failed"  # ExaBGP refused the route; retried
     MONITOR_FAILING = "monitor-failing"
     MONITOR_PENDING = "monitor-pending"  # no verdict yet
     MONITOR_UNSUPPORTED = "monitor-unsupported"
+    MONITOR_NOT_ALLOWED = "monitor-not-allowed"
     NAT_UNSUPPORTED = "nat-unsupported"
     NO_CHECKS = "no-checks"  # monitor `consul` on a service without any check: never passes, as in GoCast
     DRAINING = "draining"  # maintenance mode: wanted, not failed
@@ -123,13 +125,25 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class MonitorSpec:
-    """One health check of an app: its kind (``consul``, ``port``, ``exec`` …) and what it looks at."""
+    """One health check of an app: its kind (``consul``, ``port``, ``exec`` …), what it looks at, and how often.
+
+    What is ``None`` is left to the defaults. ``options`` are those that only its kind has, sorted (monitors/spec.py).
+    """
 
     kind: str
     target: str = ""
+    interval: float | None = None  # seconds from one look to the next
+    timeout: float | None = None  # seconds that a look may take
+    rise: int | None = None  # looks in a row that make it passing again
+    fall: int | None = None  # looks in a row that make it failing
+    options: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.target}" if self.target else self.kind
+        seconds = (("interval", self.interval), ("timeout", self.timeout))
+        words = [f"{name}={value:.3f}".rstrip("0").rstrip(".") + "s" for name, value in seconds if value is not None]
+        counts = (("rise", self.rise), ("fall", self.fall))
+        words += [f"{name}={value}" for name, value in (*counts, *self.options) if value is not None]
+        return ";".join((f"{self.kind}:{self.target}" if self.target else self.kind, *words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +153,44 @@ class NatRule:
     protocol: str  # tcp or udp
     listen_port: int
     dest_port: int
+
+
+class NatKey(NamedTuple):
+    """Which traffic a translation is about: at most one translation has it."""
+
+    vip: Interface
+    protocol: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A NAT rule as it stands on a host. ``vip`` is as it is put on the host: one address, or a whole prefix.
+
+    Raises ``ValueError`` for what no back end may be given: both of them take some of it, and do something else.
+    """
+
+    vip: Interface
+    protocol: str  # tcp or udp
+    port: int
+    to: IPAddress  # this host's own address
+    to_port: int
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("tcp", "udp") or not all(1 <= port <= 65535 for port in (self.port, self.to_port)):
+            raise ValueError(f"NAT of {self}: no such protocol or port")
+        if self.to.version != self.vip.version:
+            raise ValueError(f"NAT of {self}: the two addresses are of two families")
+        if self.to.is_loopback or self.to.is_unspecified or self.to.is_multicast or "%" in str(self.to):
+            raise ValueError(f"NAT of {self}: the kernel does not lead others' packets to such an address")
+
+    @property
+    def key(self) -> NatKey:
+        """Which traffic it is about."""
+        return NatKey(self.vip, self.protocol, self.port)
+
+    def __str__(self) -> str:
+        return f"{self.vip} {self.protocol} {self.port} to {self.to} {self.to_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +253,5 @@ class Intent:
     reason: Reason
     detail: str = ""
     apps: tuple[AppKey, ...] = ()
+    nats: tuple[Translation, ...] = ()  # without them the route must not be announced
+    name: str = ""  # of the oldest app that uses it: for people who look at the host

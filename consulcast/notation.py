@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 
 from consulcast.model import Community, CommunityKind, MonitorSpec, NatRule, Vip
 
@@ -29,7 +30,6 @@ WELL_KNOWN = {
 }
 
 _EXTENDED = {"target": "target", "rt": "target", "origin": "origin", "soo": "origin"}  # RFC 4360 sections 4 and 5
-MONITOR_KINDS = ("port", "exec", "consul", "http", "tcp", "dns")
 
 
 def vip(text: str) -> Vip:
@@ -82,16 +82,11 @@ def communities(text: str) -> tuple[Community, ...]:
     return tuple(community(part.strip()) for part in text.split(","))
 
 
-def monitor(text: str) -> MonitorSpec:
-    """Read ``port:tcp:53``, ``exec:COMMAND`` or ``consul``; what follows the first colon is the kind's own."""
-    kind, _, target = text.partition(":")
-    if kind not in MONITOR_KINDS:
-        raise BadValue(f"monitor {text!r}: kind {kind!r} is not one of {', '.join(MONITOR_KINDS)}")
-    if kind == "consul" and target:
-        raise BadValue(f"monitor {text!r}: `consul` takes no argument; it watches the service's own checks")
-    if kind != "consul" and not target:
-        raise BadValue(f"monitor {text!r}: nothing follows `{kind}:`")
-    return MonitorSpec(kind, target)
+def monitor(text: str | Mapping[str, object]) -> MonitorSpec:
+    """Read ``port:tcp:53;fall=3``, ``exec:COMMAND``, ``consul`` …, or a mapping of ``monitor`` and its options."""
+    from consulcast.monitors import spec  # in here, because it reads with this module's own words
+
+    return spec.read(text)
 
 
 def nat(text: str) -> NatRule:

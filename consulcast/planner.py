@@ -11,9 +11,11 @@ from consulcast.model import (
     Community,
     Health,
     Intent,
+    IPAddress,
     Origin,
     Reason,
     Route,
+    Translation,
     Verdict,
     VerdictKey,
     Vip,
@@ -22,11 +24,16 @@ from consulcast.model import (
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What holds for every VIP. ``cleanup_timer``: seconds that an address outlives a failure."""
+    """What holds for every VIP.
+
+    ``cleanup_timer``: seconds that an address outlives a failure. ``nat_to``: this host's own addresses, one of a
+    family at most, to which NAT rules lead.
+    """
 
     communities: tuple[Community, ...] = ()
     origin: Origin = Origin.IGP
     cleanup_timer: float = 900.0
+    nat_to: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +52,20 @@ _PENDING = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "no verdict yet")
 _WORST_FIRST = (Health.FAILING, Health.DRAINING, Health.UNKNOWN, Health.PASSING)
 
 
-def plan(apps: Iterable[App], verdicts: Mapping[VerdictKey, Verdict], defaults: Defaults, now: float) -> Plan:
+def plan(
+    apps: Iterable[App],
+    verdicts: Mapping[VerdictKey, Verdict],
+    defaults: Defaults,
+    now: float,
+    former: Mapping[AppKey, Verdict] | None = None,
+) -> Plan:
     """Decide what every VIP should be.
 
     A VIP is up when, for every service name that uses it, one instance at least passes all its monitors.
+    ``former``: the health of the apps before; one that passed goes on passing until a monitor new to it has looked.
     """
     apps = tuple(apps)
-    health = {app.key: app_verdict(app, verdicts) for app in apps}
+    health = {app.key: app_verdict(app, verdicts, (former or {}).get(app.key)) for app in apps}
     users: dict[Vip, list[App]] = {}
     for app in apps:
         for vip in app.vips:
@@ -66,10 +80,25 @@ def plan(apps: Iterable[App], verdicts: Mapping[VerdictKey, Verdict], defaults: 
     return Plan(tuple(intents), tuple(health.items()), recheck_at)
 
 
-def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict]) -> Verdict:
+def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict], former: Verdict | None = None) -> Verdict:
     """Judge one app: the worst of its monitors."""
     found = [verdicts.get(VerdictKey(app.key, monitor), _PENDING) for monitor in app.monitors]
-    return min(found, key=lambda verdict: _WORST_FIRST.index(verdict.health), default=_NO_MONITOR)
+    worst = min(found, key=lambda verdict: _WORST_FIRST.index(verdict.health), default=_NO_MONITOR)
+    if worst.health is Health.UNKNOWN and former is not None and former.health is Health.PASSING:
+        return Verdict(Health.PASSING, Reason.PASSING, "a new monitor has not looked yet", former.since)
+    return worst
+
+
+def translations(vip: Vip, using: Iterable[App], nat_to: Iterable[IPAddress]) -> tuple[Translation, ...]:
+    """Make the rules of all apps on a VIP whole: they lead to this host's own address of the VIP's family."""
+    asked = {rule for app in using for rule in app.nats}
+    found = (
+        Translation(vip.local, rule.protocol, rule.listen_port, to, rule.dest_port)
+        for to in nat_to
+        if to.version == vip.interface.version
+        for rule in asked
+    )
+    return tuple(sorted(found, key=str))
 
 
 def _intent(
@@ -86,13 +115,14 @@ def _intent(
     communities = {*defaults.communities, *(item for app in using for item in app.communities)}
     route = Route(vip.prefix, tuple(sorted(communities)), defaults.origin)
     keys = tuple(app.key for app in using)
+    nats = translations(vip, using, defaults.nat_to)
     if not down:
-        return Intent(vip, route, True, True, Reason.ANNOUNCED, "", keys), None
+        return Intent(vip, route, True, True, Reason.ANNOUNCED, "", keys, nats, using[0].name), None
     app, verdict, _ = min(down, key=lambda item: (_WORST_FIRST.index(item[1].health), item[2]))
     detail = f"{app.key}: {verdict.detail}"
     if verdict.health is Health.UNKNOWN:  # it may come up at once: what stands on the host stays
-        return Intent(vip, route, True, False, verdict.reason, detail, keys), None
+        return Intent(vip, route, True, False, verdict.reason, detail, keys, nats, using[0].name), None
     cleanup_at = min(item[2] for item in down) + defaults.cleanup_timer
     if now < cleanup_at:
-        return Intent(vip, route, True, False, verdict.reason, detail, keys), cleanup_at
-    return Intent(vip, route, False, False, Reason.CLEANED_UP, detail, keys), None
+        return Intent(vip, route, True, False, verdict.reason, detail, keys, nats, using[0].name), cleanup_at
+    return Intent(vip, route, False, False, Reason.CLEANED_UP, detail, keys, nats, using[0].name), None

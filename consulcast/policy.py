@@ -24,11 +24,12 @@ _SHORTEST = {4: 8, 6: 16}  # prefix lengths; nobody is allotted more
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules in force. ``reserved``: addresses that the host or its peers need for themselves."""
+    """The rules in force."""
 
-    reserved: frozenset[IPAddress] = frozenset()
-    monitor_kinds: frozenset[str] = frozenset({"consul"})
-    nat: bool = False  # whether this host has a NAT back end
+    reserved: frozenset[IPAddress] = frozenset()  # addresses that the host or its peers need for themselves
+    consul: bool = True  # whether Consul is used on this host
+    exec_from: frozenset[Source] = frozenset({Source.CONFIG})  # who may have commands run
+    nat: frozenset[int] = frozenset()  # IP versions of which this host has an address of its own to send NAT traffic to
 
 
 def judge(app: App, policy: Policy) -> Refused | None:
@@ -38,16 +39,20 @@ def judge(app: App, policy: Policy) -> Refused | None:
         if objection:
             return Refused(app.key, app.name, Reason.VIP_NOT_ALLOWED, f"VIP {vip}: {objection}")
     for monitor in app.monitors:
-        if monitor.kind == "consul" and app.key.source is not Source.CONSUL:
-            detail = f"monitor 'consul': app {app.name!r} is not a Consul service; tag the service instead"
+        if monitor.kind == "consul" and app.key.source is not Source.CONSUL and not policy.consul:
+            detail = "monitor 'consul': Consul is not used on this host; set CONSUL_NODE or consul.node"
             return Refused(app.key, app.name, Reason.MONITOR_UNSUPPORTED, detail)
-        if monitor.kind not in policy.monitor_kinds:
-            known = ", ".join(sorted(policy.monitor_kinds))
-            detail = f"monitor {str(monitor)!r}: kind {monitor.kind!r} cannot be run here (it can: {known})"
-            return Refused(app.key, app.name, Reason.MONITOR_UNSUPPORTED, detail)
-    if app.nats and not policy.nat:
-        detail = "it asks for NAT, which cannot be made here: without its rule the VIP would be a black hole"
-        return Refused(app.key, app.name, Reason.NAT_UNSUPPORTED, detail)
+        if monitor.kind == "exec" and app.key.source not in policy.exec_from:
+            detail = (
+                f"monitor {str(monitor)!r}: a command from {app.key.source} would run as this daemon's user, whoever "
+                f"wrote it; to allow it, set policy.{app.key.source}.exec: allow"
+            )
+            return Refused(app.key, app.name, Reason.MONITOR_NOT_ALLOWED, detail)
+    for vip in app.vips if app.nats else ():
+        if vip.interface.version not in policy.nat:
+            family = f"IPv{vip.interface.version}"
+            detail = f"VIP {vip}: it asks for NAT, and this host has no {family} address of its own to send it to"
+            return Refused(app.key, app.name, Reason.NAT_UNSUPPORTED, detail)
     return None
 
 

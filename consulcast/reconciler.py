@@ -1,25 +1,27 @@
 """Makes the host and its routers match the intents, in order, and keeps it so.
 
-Up: address, then route. Down: route, acknowledged, drain time, then address.
+Up: address, NAT, route. Down: route, acknowledged, drain time, NAT, address.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import Added, AddressTable, KernelError, RouteState, SessionState, Speaker
-from consulcast.model import Intent, Interface, Prefix, Reason, Vip
+from consulcast.executor.protocols import Added, AddressTable, KernelError, Nat, RouteState, SessionState, Speaker
+from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
+from consulcast.nat_rules import rules_now
 
 log = logging.getLogger(__name__)
 
 SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
+PATIENCE = 5.0  # seconds that a session may take to come up before its VIPs are said to be without it
 BATCH = 64  # addresses that are added between two looks at what is wanted
 RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before an address that the kernel refused is tried again
 
@@ -35,7 +37,7 @@ class VipStatus:
 
 @dataclass(slots=True)
 class _Leaving:
-    """An address of ours that is not wanted any more."""
+    """An address that is not wanted any more: ours, or one that NAT rules of ours are about."""
 
     prefixes: frozenset[Prefix]  # the routes that lead to it
     drain: bool  # whether such a route was announced by this run
@@ -55,12 +57,14 @@ class Reconciler:
     def __init__(
         self,
         addresses: AddressTable,
+        nat: Nat,
         speaker: Speaker,
         drain_time: float,
         spawn: Callable[..., gevent.Greenlet[..., Any]] = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses = addresses
+        self._nat = nat
         self._speaker = speaker
         self._drain_time = drain_time
         self._spawn = spawn
@@ -71,10 +75,14 @@ class Reconciler:
         self._owned: set[Interface] = set()
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
         self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
+        self._translations: frozenset[Translation] = frozenset()  # the NAT rules that were last asked for
         self._leaving: dict[Interface, _Leaving] = {}
         self._retry: dict[Interface, _Retry] = {}
         self._status: dict[Vip, VipStatus] = {}
         self._sweep_at = 0.0
+        self._report_at = 0.0  # when to tell of peers that have not answered by then
+        self.ever_complete = False  # whether all was as it should be once
+        self.ever_announced = False
         self._wake = Event()
         self._greenlet: gevent.Greenlet[..., Any] | None = None
 
@@ -87,7 +95,7 @@ class Reconciler:
         self._wake.set()
 
     def wake(self) -> None:
-        """Look again: a route was acknowledged, a session changed."""
+        """Look again: a route was acknowledged, a session changed, NAT rules stand or fell."""
         self._wake.set()
 
     def status(self) -> dict[Vip, VipStatus]:
@@ -101,20 +109,23 @@ class Reconciler:
         self._greenlet = self._spawn(self._run)
 
     def stop(self, timeout: float) -> bool:
-        """Withdraw all, wait for the acknowledgements and the drain time, then remove the addresses.
+        """Withdraw all, wait for the acknowledgements and the drain time, then remove NAT rules and addresses.
 
         Returns whether all of it was done within ``timeout`` seconds.
         """
         self.set((), complete=True)
         deadline = self._clock() + timeout
         while self._clock() < deadline and self._greenlet is not None and not self._greenlet.dead:
-            if not self._handed and not self._leaving and not self._owned and not self._wake.is_set():
+            if not self._leaving and not self._left() and not self._wake.is_set():
                 break
             gevent.sleep(0.005)
-        done = not self._handed and not self._owned
+        done = not self._left()
         if self._greenlet is not None:
             self._greenlet.kill()
         return done
+
+    def _left(self) -> bool:
+        return bool(self._handed or self._nat.standing() or self._owned)
 
     def _run(self) -> None:
         while True:
@@ -123,7 +134,11 @@ class Reconciler:
             self._wake.wait(timeout=max(0.0, self._next_deadline() - self._clock()))
 
     def _next_deadline(self) -> float:
-        deadlines = [self._sweep_at, *(retry.at for retry in self._retry.values())]
+        deadlines = [
+            self._sweep_at,
+            *([self._report_at] if self._report_at > self._clock() else []),
+            *(retry.at for retry in self._retry.values()),
+        ]
         deadlines += [
             leaving.clear_since + self._drain_time
             for leaving in self._leaving.values()
@@ -134,21 +149,39 @@ class Reconciler:
     # -- one pass ----------------------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        """Bring the host nearer to the intents. Nothing here waits for a peer.
+        """Bring the host nearer to the intents. Nothing here waits for a peer, or for NAT.
 
         The kernel takes its time: when something else is wanted after it has answered, the pass begins anew.
         """
         announce = [intent for intent in self._intents if intent.announce]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
-        self._hand_over(i for i in announce if i.vip.local in self._present or i.vip.prefix in self._handed)
+        self._hand_over(i for i in announce if i.vip.prefix in self._handed or self._stands(i))
         if self._clock() >= self._sweep_at:
             self._sweep()
-        self._add_missing(frozenset(intent.vip.local for intent in announce))
+        self._add_missing({intent.vip.local: intent.name for intent in announce})
         if self._wake.is_set():
             return
-        self._hand_over(intent for intent in announce if intent.vip.local in self._present)
-        self._remove_unwanted()
+        self._hand_over(intent for intent in announce if self._stands(intent))
+        keep = {intent.vip.local for intent in self._intents if intent.address}
+        due = self._due(keep)
+        self._translate(keep, due)
+        self._remove(due)
         self._report()
+
+    def _stands(self, intent: Intent) -> bool:
+        """Whether the VIP works on this host, so that its route may be announced."""
+        if intent.vip.local not in self._present:
+            return False
+        missing = self._untranslated(intent)
+        # While a changed rule is on its way the route stays; one that cannot be had takes it back.
+        return not missing or (intent.vip.prefix in self._handed and not missing & self._nat.failures().keys())
+
+    def _untranslated(self, intent: Intent) -> frozenset[Translation]:
+        return frozenset(intent.nats) - (self._nat.standing() or frozenset())
+
+    def _known_translations(self) -> frozenset[Translation]:
+        """All that stand, or may stand soon because they were asked for."""
+        return self._translations | (self._nat.standing() or frozenset())
 
     def _hand_over(self, intents: Iterable[Intent]) -> None:
         handed = {intent.vip.prefix: intent for intent in intents}
@@ -161,23 +194,24 @@ class Reconciler:
     def _sweep(self) -> None:
         """Read the kernel: what is there, what is ours, what of former runs is left."""
         self._sweep_at = self._clock() + SWEEP
+        self._nat.sweep()
         try:
-            present, owned = self._addresses.present(), set(self._addresses.owned())
+            present, owned = self._addresses.look()
         except KernelError as error:
             log.error("addresses cannot be read, retried in %.0f s: %s", SWEEP, error)
             return
         lost = {address for address in self._owned - present if address not in self._leaving}
         for address in sorted(lost, key=str):
             log.warning("address %s was removed by somebody else", address, extra={"address": str(address)})
-        self._present, self._owned = present, owned
+        self._present, self._owned = present, set(owned)
 
-    def _add_missing(self, wanted: frozenset[Interface]) -> None:
+    def _add_missing(self, wanted: Mapping[Interface, str]) -> None:
         now = self._clock()
-        for address in self._retry.keys() - wanted:
+        for address in self._retry.keys() - wanted.keys():
             del self._retry[address]
         missing = [
             address
-            for address in wanted - self._present
+            for address in wanted.keys() - self._present
             if address not in self._retry or self._retry[address].at <= now
         ]
         if not missing:
@@ -186,7 +220,7 @@ class Reconciler:
             missing = missing[:BATCH]
             self._wake.set()
         try:
-            added = self._addresses.add(missing)
+            added = self._addresses.add({address: wanted[address] for address in missing})
         except KernelError as error:
             added = Added(frozenset(), dict.fromkeys(missing, str(error)))
         failures = added.failures
@@ -201,14 +235,14 @@ class Reconciler:
         self._present |= set(missing) - failures.keys()
         self._owned |= added.ours
 
-    def _remove_unwanted(self) -> None:
-        """Let an address go when no route leads to it any more and its drain time is over."""
+    def _due(self, keep: Set[Interface]) -> Set[Interface]:
+        """Find the addresses that may go: no route leads there any more, and the drain time is over."""
         now = self._clock()
-        keep = {intent.vip.local for intent in self._intents if intent.address}
-        for address in self._leaving.keys() - (self._owned - keep):
+        unwanted = (self._owned | {item.vip for item in self._known_translations()}) - keep
+        for address in self._leaving.keys() - unwanted:
             del self._leaving[address]
-        due = []
-        for address in self._owned - keep if self._complete else ():
+        due: list[Interface] = []
+        for address in unwanted if self._complete else ():
             leaving = self._leaving.get(address)
             if leaving is None:
                 prefixes = frozenset(self._led.get(address, ()))
@@ -223,6 +257,20 @@ class Reconciler:
                 leaving.clear_since = now if leaving.drain else now - self._drain_time
             if now - leaving.clear_since >= self._drain_time:
                 due.append(address)
+        return frozenset(due)
+
+    def _translate(self, keep: Set[Interface], due: Set[Interface]) -> None:
+        """Say which NAT rules should stand."""
+        if self._nat.standing() is None:
+            return  # until it is known what a former run has left, it cannot be said what may stay
+        decided: Set[Interface] = keep if self._complete else frozenset()
+        self._translations = rules_now(self._intents, self._present, self._known_translations(), decided, due)
+        self._nat.set(self._translations)
+
+    def _remove(self, due: Set[Interface]) -> None:
+        """Remove the addresses of ours that are due, once no NAT rule is about them."""
+        now = self._clock()
+        due = (due & self._owned) - {item.vip for item in self._known_translations()}
         if not due:
             return
         try:
@@ -260,6 +308,9 @@ class Reconciler:
         for vip in self._status.keys() - status.keys():
             log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})
         self._status = status
+        reasons = {item.reason for item in status.values()}
+        self.ever_announced = self.ever_announced or Reason.ANNOUNCED in reasons
+        self.ever_complete = self.ever_complete or (self._complete and Reason.ANNOUNCING not in reasons)
 
     def _found(self, intent: Intent) -> VipStatus:
         vip = intent.vip
@@ -267,7 +318,15 @@ class Reconciler:
             return VipStatus(vip, intent.reason, intent.detail)
         retry = self._retry.get(vip.local)
         if vip.local not in self._present:
-            return VipStatus(vip, Reason.ADDRESS_FAILED, f"address {vip.local}: {retry.why}" if retry else "")
+            if retry is None:
+                return VipStatus(vip, Reason.ANNOUNCING)
+            return VipStatus(vip, Reason.ADDRESS_FAILED, f"address {vip.local}: {retry.why}")
+        if missing := self._untranslated(intent):
+            why = next((why for item, why in self._nat.failures().items() if item in missing), "")
+            if why:
+                return VipStatus(vip, Reason.NAT_FAILED, why)
+            if vip.prefix not in self._handed:
+                return VipStatus(vip, Reason.ANNOUNCING)
         state = self._speaker.route_state(vip.prefix)
         if state is RouteState.HANDED_OVER:
             return self._not_carried(vip)
@@ -278,6 +337,10 @@ class Reconciler:
         peers = self._speaker.peers()
         if any(peer.state is SessionState.UP for peer in peers):
             return VipStatus(vip, Reason.NOT_NEGOTIATED, f"no peer takes IPv{vip.prefix.version} routes")
+        young = [peer.since for peer in peers if not peer.last_error and self._clock() - peer.since < PATIENCE]
+        if young:
+            self._report_at = max(young) + PATIENCE
+            return VipStatus(vip, Reason.ANNOUNCING)
         silence = "no answer yet: address, firewall, password?"
         detail = "; ".join(f"{peer.address}: {peer.last_error or silence}" for peer in peers)
         return VipStatus(vip, Reason.PEER_DOWN, detail)

@@ -32,6 +32,7 @@ class Agent(Struct, forbid_unknown_fields=True):
     drain_time: Duration = Duration(1)
     run_dir: str = "/run/consulcast"
     owner_mark: int = 204
+    state_dir: str = "/var/lib/consulcast"
 
 
 class Tls(Struct, forbid_unknown_fields=True):
@@ -94,6 +95,25 @@ class Bgp(Struct, forbid_unknown_fields=True):
     peers: list[Peer] = field(default_factory=list)
 
 
+class Nat(Struct, forbid_unknown_fields=True):
+    """``nat:`` — how NAT rules are made; ``auto``: as the host makes its own."""
+
+    backend: Literal["auto", "nft", "iptables"] = "auto"
+
+
+class SourcePolicy(Struct, forbid_unknown_fields=True):
+    """What apps of one source may have. ``exec``: commands that run as the daemon's user."""
+
+    exec: Literal["allow", "deny"] = "deny"
+
+
+class Policy(Struct, forbid_unknown_fields=True):
+    """``policy:`` — what may be asked for by those who can write tags, or reach the HTTP endpoint."""
+
+    consul: SourcePolicy = field(default_factory=SourcePolicy)
+    http: SourcePolicy = field(default_factory=SourcePolicy)
+
+
 class VipConfig(Struct, forbid_unknown_fields=True):
     """``vip_config:`` of an app."""
 
@@ -107,7 +127,7 @@ class App(Struct, forbid_unknown_fields=True):
     vip: str = ""
     vips: list[str] = field(default_factory=list)
     vip_config: VipConfig = field(default_factory=VipConfig)
-    monitors: list[str] = field(default_factory=list)
+    monitors: list[str | dict[str, str | int | bool]] = field(default_factory=list)
     nats: list[str] = field(default_factory=list)
 
 
@@ -117,4 +137,6 @@ class File(Struct, forbid_unknown_fields=True):
     agent: Agent = field(default_factory=Agent)
     consul: Consul = field(default_factory=Consul)
     bgp: Bgp = field(default_factory=Bgp)
+    policy: Policy = field(default_factory=Policy)
+    nat: Nat = field(default_factory=Nat)
     apps: list[App] = field(default_factory=list)

@@ -13,11 +13,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from consulcast.executor.bgp.peer import Peer
 from consulcast.model import Community, CommunityKind, Origin, Route
 from integration.lab import Host, Process, until
 
@@ -54,6 +56,10 @@ class Speaker:
     def set(self, routes: Iterable[Mapping[str, Any]]) -> None:
         """Replace the table."""
         self.call("set", list(routes))
+
+    def set_peers(self, *peers: Mapping[str, Any]) -> None:
+        """Replace the peers."""
+        self.call("set-peers", peers)
 
     def burst(self, tables: Sequence[Sequence[Mapping[str, Any]]], pauses: Sequence[float]) -> None:
         """Replace the table several times, pausing (seconds) after each."""
@@ -105,31 +111,40 @@ def _community(text: str) -> Community:
     return Community(CommunityKind.LARGE if text.count(":") == 2 else CommunityKind.STANDARD, text)
 
 
+def _peer(told: Mapping[str, Any]) -> Peer:
+    values = dict(told)
+    for name in ("address", "local_address", "router_id", "next_hop4", "next_hop6"):
+        if values.get(name) is not None:
+            values[name] = ipaddress.ip_address(values[name])
+    return Peer(**values)
+
+
 def main() -> None:
     """Serve until SIGTERM, which ends ExaBGP in order."""
     import gevent
     from gevent import socket as gevent_socket
 
-    from consulcast.executor.bgp.peer import Peer
     from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s", datefmt="%T")
     control, run_dir, peers = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-    for peer in peers:
-        for name in ("address", "local_address", "router_id", "next_hop4", "next_hop6"):
-            if peer.get(name) is not None:
-                peer[name] = ipaddress.ip_address(peer[name])
     changes = [0]
 
     def changed() -> None:
         changes[0] += 1
 
-    speaker = ExaBgpSpeaker([Peer(**peer) for peer in peers], run_dir, changed)
+    speaker = ExaBgpSpeaker(map(_peer, peers), run_dir, changed)
 
     def answer(name: str, argument: Any) -> object:
         match name:
             case "set":
                 speaker.set([_route(told) for told in argument])
+            case "set-peers":
+                speaker.set_peers(map(_peer, argument))
+            case "timed":  # returns when: nanoseconds, as the tap tells them
+                at = time.time_ns()
+                speaker.set([_route(told) for told in argument])
+                return at
             case "burst":
                 for table, pause in argument[0]:
                     speaker.set([_route(told) for told in table])

@@ -106,7 +106,11 @@ class Demo:
             f"Consul runs on host: {_first_line(self.host, 'consul', 'version')}, agent of node '{self.consul.node}'"
         )
         config = {
-            "agent": {"consul_addr": f"http://{self.consul.address}", "run_dir": str(lab.dir / "run")},
+            "agent": {
+                "consul_addr": f"http://{self.consul.address}",
+                "run_dir": str(lab.dir / "run"),
+                "state_dir": str(lab.dir / "state"),
+            },
             "bgp": {"local_as": HOST_AS, "peer_as": ROUTER_AS, "peer_ip": ROUTER},
         }
         began = time.monotonic()

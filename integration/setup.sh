@@ -4,12 +4,15 @@
 #
 #   integration/setup.sh build   an interpreter that can make a venv, and a compiler for python-iptables
 #   integration/setup.sh lab     what integration/, bench/ and `make dev` run: Consul, routers, a Docker engine
+#   integration/setup.sh image   what integration/test_image.py builds the Docker image from, in .cache/image
 #
-# Without arguments: both. Without root it installs nothing and says what cannot run.
+# Without arguments: the first two. Without root it installs nothing and says what cannot run.
 set -eu
 
 PYTHON=${PYTHON:-python3}
 CONSUL_SUITE=bullseye # the last Debian release with a consul package (1.8.7)
+IMAGE_SUITE=bookworm  # what the Dockerfile is built on, unless told otherwise
+IMAGE_PYTHON=3.11     # its interpreter
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 our_policy='' # a policy-rc.d that this run has written
@@ -48,6 +51,10 @@ look_for_lab() {
     have ps || need procps
     have dockerd || need docker.io
     [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
+}
+
+look_for_image() {
+    [ -e "$(base_image)" ] || have debootstrap || need debootstrap
 }
 
 # Daemons that come with the packages are for the lab alone: they must not start on the host, now or at boot.
@@ -107,15 +114,20 @@ install_missing() {
     missing=''
 }
 
-# The machine's own Debian sources with the suite replaced, as one-line entries. Reads both formats. $1: this release.
-older_sources() {
+this_release() {
+    # shellcheck disable=SC1091
+    . /etc/os-release && echo "${VERSION_CODENAME:-stable}"
+}
+
+# The machine's own Debian sources with the suite replaced, as one-line entries. Reads both formats.
+sources() { # sources THIS_RELEASE OTHER_RELEASE
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
         [ -e "$file" ] || continue
-        sed -nE "s/^(deb[ \t]+(\[[^]]*\][ \t]+)?[^ \t]+)[ \t]+($1|stable|oldstable|testing|unstable|sid)[ \t]+main.*/\1 $CONSUL_SUITE main/p" "$file"
+        sed -nE "s/^(deb[ \t]+(\[[^]]*\][ \t]+)?[^ \t]+)[ \t]+($1|stable|oldstable|testing|unstable|sid)[ \t]+main.*/\1 $2 main/p" "$file"
     done
     for file in /etc/apt/sources.list.d/*.sources; do
         [ -e "$file" ] || continue
-        sed '/^#/d' "$file" | awk -v suite="$1" -v older="$CONSUL_SUITE" '
+        sed '/^#/d' "$file" | awk -v suite="$1" -v other="$2" '
             BEGIN { RS = ""; FS = "\n" }
             {
                 split("", field)
@@ -129,7 +141,7 @@ older_sources() {
                 if ((" " field["types"] " ") !~ / deb / || (" " field["components"] " ") !~ / main /) next
                 if ((" " field["suites"] " ") !~ (" (" suite "|stable|oldstable|testing|unstable|sid) ")) next
                 n = split(field["uris"], uri, /[ \t]+/)
-                for (i = 1; i <= n; i++) printf "deb %s%s %s main\n", (field["signed-by"] ~ /^\// ? "[signed-by=" field["signed-by"] "] " : ""), uri[i], older
+                for (i = 1; i <= n; i++) printf "deb %s%s %s main\n", (field["signed-by"] ~ /^\// ? "[signed-by=" field["signed-by"] "] " : ""), uri[i], other
             }'
     done
 }
@@ -144,11 +156,10 @@ install_consul() {
         say 'installing: consul (from this machine'\''s own sources)'
         apt_install consul && disable_services consul && return 0
     fi
-    # shellcheck disable=SC1091
-    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
+    suite=$(this_release)
     say "installing: consul (from Debian $CONSUL_SUITE)"
     mkdir -p "$work/parts" "$work/lists/partial"
-    older_sources "$suite" | sort -u >"$work/parts/older.list"
+    sources "$suite" "$CONSUL_SUITE" | sort -u >"$work/parts/older.list"
     [ -s "$work/parts/older.list" ] || die "no source for Debian $suite main found in /etc/apt: install 'consul' by hand (any version from 1.8)"
     set -- -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/parts" -o "Dir::State::Lists=$work/lists" \
         -o "Dir::Etc::Preferences=/dev/null" -o "Dir::Etc::PreferencesParts=$work/parts" \
@@ -161,6 +172,73 @@ setup: Put a consul binary (any version from 1.8) on the PATH by hand and run th
     fi
     apt_install "$work"/consul_*.deb || die 'could not install consul'
     disable_services consul
+}
+
+# What the Dockerfile installs from Debian, and the file that has it. Another recipe makes another file.
+image_packages() { sed -nE 's/^ARG [A-Z]+_PACKAGES="([^"]*)"$/\1/p' Dockerfile; }
+base_image() {
+    key=$({ echo "$IMAGE_SUITE"; image_packages; sed -n '/^make_base_image/,/^}/p' integration/setup.sh; } | sha256sum | cut -c1-16)
+    echo ".cache/image/base-$key.tar"
+}
+locked_packages() { echo ".cache/image/packages-$(sha256sum <requirements.txt | cut -c1-16)"; }
+
+# A Debian as small as the published ones, whose only apt source is a folder of its own: /debs, with all that the
+# Dockerfile installs. So the Dockerfile can be built where there is no network, by the very steps that need one.
+make_base_image() {
+    made=$(base_image)
+    [ ! -e "$made" ] || return 0
+    say "making the test's base image: Debian $IMAGE_SUITE and the Dockerfile's packages"
+    update
+    sources "$(this_release)" "$IMAGE_SUITE" | sort -u >"$work/base.list"
+    [ -s "$work/base.list" ] || die "no source for Debian main found in /etc/apt"
+    root=$work/root
+    while read -r source; do # not every source that has this release need have the other
+        mirror=$(echo "$source" | sed -E 's/^deb[ \t]+(\[[^]]*\][ \t]+)?([^ \t]+).*/\2/')
+        keyring=$(echo "$source" | sed -nE 's/^deb[ \t]+\[.*signed-by=([^] \t]+).*/\1/p')
+        rm -rf "$root"
+        # what it mounts there is gone when it ends, in whatever way
+        unshare --mount debootstrap --variant=minbase ${keyring:+"--keyring=$keyring"} "$IMAGE_SUITE" "$root" "$mirror" \
+            >>"$work/output" 2>&1 </dev/null && break
+        mirror=''
+    done <"$work/base.list"
+    [ -n "$mirror" ] || { tail -5 "$work/output" >&2; die "debootstrap of Debian $IMAGE_SUITE failed: is a package mirror reachable?"; }
+    echo "$source" >"$work/base.list"
+    rm -f "$root"/var/cache/apt/archives/*.deb
+    set -- -o "Dir::State=$root/var/lib/apt" -o "Dir::State::status=$root/var/lib/dpkg/status" \
+        -o "Dir::Cache=$root/var/cache/apt" -o "Dir::Etc::SourceList=$work/base.list" -o "Dir::Etc::SourceParts=/dev/null" \
+        -o "Dir::Etc::Preferences=/dev/null" -o "Dir::Etc::PreferencesParts=/dev/null" -o "APT::Sandbox::User=root"
+    # shellcheck disable=SC2046 # a list of words
+    { quietly apt-get -q "$@" update &&
+        quietly apt-get -qy "$@" --download-only install --no-install-recommends $(image_packages); } || die "could not download the Dockerfile's packages"
+    mkdir "$root/debs"
+    mv "$root"/var/cache/apt/archives/*.deb "$root/debs"
+    (
+        cd "$root/debs"
+        for deb in *.deb; do
+            dpkg-deb -f "$deb"
+            printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat -c %s "$deb")" "$(sha256sum <"$deb" | cut -d' ' -f1)"
+        done
+    ) >"$work/Packages"
+    mv "$work/Packages" "$root/debs/Packages"
+    rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/* "$root"/var/lib/apt/lists/* \
+        "$root"/var/cache/apt/*.bin "$root"/etc/resolv.conf "$root"/etc/hostname "$root"/var/log/*.log
+    echo 'deb [trusted=yes] file:/debs ./' >"$root/etc/apt/sources.list"
+    mkdir -p .cache/image
+    tar -C "$root" --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' -cf .cache/image/part.tar .
+    rm -f .cache/image/base-*
+    mv .cache/image/part.tar "$made"
+}
+
+# The locked packages, as pip would fetch them for the image's interpreter.
+fetch_locked_packages() {
+    made=$(locked_packages)
+    [ ! -e "$made" ] || return 0
+    say 'fetching the locked Python packages for the image'
+    rm -rf .cache/image/packages-* .cache/image/part
+    mkdir -p .cache/image
+    .venv/bin/python -m pip -q --disable-pip-version-check download --require-hashes --no-deps --no-build-isolation \
+        --python-version "$IMAGE_PYTHON" -r requirements.txt -d .cache/image/part || die 'could not fetch the locked packages'
+    mv .cache/image/part "$made"
 }
 
 lab_without_root() {
@@ -178,7 +256,8 @@ for part; do
             [ -z "$missing" ] || [ "$root" = 0 ] || die "not root, and missing for the virtual environment:$missing"
             ;;
         lab) [ "$root" != 0 ] || look_for_lab ;;
-        *) die "unknown part '$part' (known: build lab)" ;;
+        image) [ "$root" != 0 ] || look_for_image ;;
+        *) die "unknown part '$part' (known: build lab image)" ;;
     esac
     if [ "$root" != 0 ]; then
         [ "$part" != lab ] || { look_for_lab; lab_without_root; }
@@ -188,6 +267,7 @@ for part; do
     have apt-get || [ -z "$missing" ] || die "no apt-get here; install by hand:$missing"
     install_missing
     [ "$part" != lab ] || install_consul
+    [ "$part" != image ] || { make_base_image; fetch_locked_packages; }
 done
 if have "$PYTHON" && ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     die "$("$PYTHON" -V) is too old: Python 3.11 or newer is needed (set PYTHON=...)"

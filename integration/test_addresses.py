@@ -14,18 +14,20 @@ V4, V6 = "203.0.113.10/32", "2001:db8:53::10/128"
 
 SCRIPT = """
 from gevent import monkey; monkey.patch_all()
-import ipaddress, json, sys
+import ipaddress, json, os, sys
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.kernel import Kernel
 verb, device, *texts = sys.argv[1:]
 kernel = Kernel()
 table = Addresses(kernel, device)
 wanted = [ipaddress.ip_interface(text) for text in texts]
-result = getattr(table, verb)(*([wanted] if verb in ("add", "remove") else []))
+arguments = {"add": [dict.fromkeys(wanted, "dns")], "remove": [wanted]}.get(verb, [])
+result = getattr(table, verb)(*arguments)
 if verb == "add":
     result = result.failures
 print(json.dumps({str(k): v for k, v in result.items()} if isinstance(result, dict) else sorted(map(str, result))))
-kernel.close()
+sys.stdout.flush()
+os._exit(0)  # as the daemon does
 """
 
 
@@ -71,10 +73,14 @@ def test_vip_is_never_the_source_of_the_hosts_own_connections(lab: Lab) -> None:
 
 def test_host_route_makes_one_address_local_and_a_whole_prefix_all_of_them(lab: Lab) -> None:
     host = lab.host("host")
-    table(host, "add", V4, "198.18.7.0/24")
+    table(host, "add", V4, "198.18.7.0/24", "2001:db8:7::/64")
     assert "local" in host.run("ip", "route", "get", "198.18.7.99")
     assert "local" in host.run("ip", "route", "get", "203.0.113.10")
+    assert "local" in host.run("ip", "route", "get", "2001:db8:7::99")
     assert host.run("ip", "route", "get", "203.0.113.11", check=False) == ""
+    table(host, "remove", V4, "198.18.7.0/24", "2001:db8:7::/64")
+    assert host.addresses("lo") == {"127.0.0.1/8", "::1/128"}
+    assert "2001:db8:7::" not in host.run("ip", "-6", "route", "show", "table", "all")
 
 
 def test_another_device_and_a_missing_one(lab: Lab) -> None:

@@ -12,7 +12,11 @@ HOST_AS, ROUTER_AS = 65001, 65010
 def test_service_is_announced_fails_recovers_and_leaves(lab: Lab, host: Host, tor: Host, consul: Consul) -> None:
     bird = Bird(tor, ROUTER_AS, [Peer("198.51.100.1", HOST_AS)])
     settings = {
-        "agent": {"consul_addr": f"http://{consul.address}", "run_dir": str(lab.dir / "run")},
+        "agent": {
+            "consul_addr": f"http://{consul.address}",
+            "run_dir": str(lab.dir / "run"),
+            "state_dir": str(lab.dir / "state"),
+        },
         "bgp": {"local_as": HOST_AS, "peer_as": ROUTER_AS},  # the peer is the default gateway
     }
     Daemon(host, settings, node=consul.node)

@@ -24,7 +24,7 @@ def test_idle_daemon_forks_nothing_polls_nothing_and_asks_consul_six_times_a_min
     bird = Bird(tor, 65010, [Peer("198.51.100.1", 65001)])
     consul = ConsulAgent(host, config={"log_level": "DEBUG"})  # which logs every request
     config = {
-        "agent": {"run_dir": str(lab.dir / "run")},
+        "agent": {"run_dir": str(lab.dir / "run"), "state_dir": str(lab.dir / "state")},
         "bgp": {"local_as": 65001, "peer_as": 65010, "peer_ip": "198.51.100.2"},
     }
     daemon = Daemon(host, config, node=consul.node)
@@ -47,8 +47,8 @@ def test_idle_daemon_forks_nothing_polls_nothing_and_asks_consul_six_times_a_min
     assert forks == []
     assert len(requests) <= 6 * SECONDS / 60, requests
     assert requests, "the requests are not found in Consul's log"
-    # each answer and each sweep costs a few; a poll once a second anywhere would be 60 and more
-    assert wake_ups < SECONDS, f"{wake_ups} wake-ups in {SECONDS} s"
+    # each answer and each sweep costs a dozen or less, 60 in all at most; a poll once a second would add 60 and more
+    assert wake_ups < 1.5 * SECONDS, f"{wake_ups} wake-ups in {SECONDS} s"
 
 
 @contextlib.contextmanager

@@ -69,7 +69,12 @@ class World:
 
 
 def settings(lab: Lab, **more: Any) -> dict[str, Any]:
-    agent = {"run_dir": str(lab.dir / "run"), "drain_time": "1s", **more.pop("agent", {})}
+    agent = {
+        "run_dir": str(lab.dir / "run"),
+        "state_dir": str(lab.dir / "state"),
+        "drain_time": "1s",
+        **more.pop("agent", {}),
+    }
     bgp = {"local_as": HOST_AS, "peer_as": ROUTER_AS, "peer_ip": "198.51.100.2", **more.pop("bgp", {})}
     return {"agent": agent, "bgp": bgp, **more}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,8 @@ def test_password_file_is_read(tmp_path: Path) -> None:
         ("? [a]\n: 1\n", "file.yaml:1: a key must be a plain word"),
         ("&a [*a]", "an alias"),
         ("a: \x00", "not valid YAML"),
-        ("[" * 3000, "file.yaml: nested too deeply"),
+        ("[" * 100_000, "file.yaml:1: nested too deeply"),
+        ("- " * 100_000, "file.yaml:1: nested too deeply"),
     ],
 )
 def test_mistake_is_named_with_file_line_key_and_fix(text: str, says: str) -> None:
@@ -207,6 +209,17 @@ def test_two_sessions_to_one_address_are_refused() -> None:
 def test_peer_ip_beside_peers_is_refused() -> None:
     text = "bgp:\n  local_as: 1\n  peer_as: 2\n  peer_ip: 198.51.100.3\n  peers: [{address: 198.51.100.2}]"
     assert "file.yaml:4: bgp.peer_ip" in bad(text)
+
+
+def test_aliases_of_aliases_are_refused_in_time() -> None:
+    levels = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9))
+    assert "aliases" in bad(f"a0: &a0 [x]\n{levels}")
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigError, match="is not a file"):
+        config.load(str(tmp_path / "fifo"))
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

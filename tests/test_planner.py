@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast import notation
-from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, Verdict, VerdictKey
+from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, NatRule, Reason, Source, Verdict, VerdictKey
 from consulcast.planner import Defaults, plan
 
 CONSUL = MonitorSpec("consul")
@@ -72,6 +72,20 @@ def test_of_two_services_on_one_vip_both_are_needed() -> None:
     assert only([tcp, udp], [says(tcp, Health.PASSING), says(udp, Health.PASSING)]).announce
 
 
+def test_app_that_passes_goes_on_passing_until_a_monitor_that_is_new_to_it_has_looked() -> None:
+    one = app("a")
+    before = plan([one], dict([says(one, Health.PASSING)]), DEFAULTS, 1.0)
+    changed = App(one.key, one.name, one.vips, (CONSUL, MonitorSpec("port", "tcp:53")))
+    passing = dict([says(one, Health.PASSING)])
+    after = plan([changed], passing, DEFAULTS, 2.0, dict(before.health))
+    assert after.intents[0].announce
+    again = plan([changed], passing, DEFAULTS, 3.0, dict(after.health))
+    assert again.intents[0].announce
+    failing = {**passing, VerdictKey(one.key, MonitorSpec("port", "tcp:53")): says(one, Health.FAILING)[1]}
+    assert not plan([changed], failing, DEFAULTS, 4.0, dict(again.health)).intents[0].announce
+    assert not plan([changed], passing, DEFAULTS, 1.0).intents[0].announce, "nothing is known of a new app"
+
+
 def test_maintenance_is_a_drain_not_a_failure() -> None:
     one = app("a")
     intent = only([one], [says(one, Health.DRAINING)])
@@ -99,6 +113,25 @@ def test_cleanup_counts_from_the_failure_of_the_last_instance() -> None:
     one, two = app("a"), app("b")
     verdicts = dict([says(one, Health.FAILING, since=0.0), says(two, Health.FAILING, since=500.0)])
     assert plan([one, two], verdicts, DEFAULTS, now=1000.0).recheck_at == 1400.0
+
+
+def test_nat_rules_of_all_apps_of_a_vip_lead_to_this_hosts_address_of_its_family() -> None:
+    def natted(id: str, vip: str, *rules: NatRule) -> App:
+        return App(AppKey(Source.CONSUL, id), id, (notation.vip(vip),), nats=rules)
+
+    apps = [
+        natted("a", "10.0.0.5/24", NatRule("udp", 53, 8053)),
+        natted("b", "10.0.0.5/24", NatRule("udp", 53, 8053), NatRule("tcp", 53, 53)),
+        natted("c", "10.0.1.0/24", NatRule("tcp", 80, 8080)),
+        natted("d", "2001:db8:53::1/128", NatRule("tcp", 80, 8080)),
+    ]
+    to = tuple(map(ipaddress.ip_address, ("198.51.100.1", "2001:db8::1")))
+    intents = plan(apps, {}, Defaults(nat_to=to), 0.0).intents
+    assert [[str(item) for item in intent.nats] for intent in intents] == [
+        ["10.0.0.5/32 tcp 53 to 198.51.100.1 53", "10.0.0.5/32 udp 53 to 198.51.100.1 8053"],
+        ["10.0.1.0/24 tcp 80 to 198.51.100.1 8080"],
+        ["2001:db8:53::1/128 tcp 80 to 2001:db8::1 8080"],
+    ]
 
 
 apps_and_verdicts = st.lists(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import gevent
 import pytest
 
 from consulcast import notation
 from consulcast.executor.protocols import Added, KernelError, PeerStatus, RouteState, SessionState
-from consulcast.model import Intent, Interface, Prefix, Reason, Route
+from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation
 from consulcast.reconciler import BATCH, Reconciler
 
 VIP = "203.0.113.10/32"
@@ -29,13 +29,10 @@ class FakeAddresses:
         self.unreadable = False
         self.during_add: Callable[[], object] = lambda: None  # what others do while the kernel works
 
-    def present(self) -> frozenset[Interface]:
+    def look(self) -> tuple[frozenset[Interface], frozenset[Interface]]:
         if self.unreadable:
             raise KernelError("no")
-        return frozenset(self.ours | self.foreign)
-
-    def owned(self) -> frozenset[Interface]:
-        return frozenset(self.ours)
+        return frozenset(self.ours | self.foreign), frozenset(self.ours)
 
     def add(self, addresses: Collection[Interface]) -> Added:
         self.during_add()
@@ -83,13 +80,48 @@ class FakeSpeaker:
         return self.sessions
 
 
+class FakeNat:
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.wanted: frozenset[Translation] = frozenset()
+        self.there: frozenset[Translation] | None = frozenset()
+        self.refuse = ""
+        self.slow = False
+        self.on_change: Callable[[], None] = lambda: None
+
+    def set(self, translations: Collection[Translation]) -> None:
+        self.wanted = frozenset(translations)
+        if not self.slow:
+            self.acts()
+
+    def acts(self) -> None:
+        assert self.there is not None
+        if self.wanted == self.there or self.refuse:
+            return
+        self.script.extend(f"nat -{item.port}" for item in sorted(self.there - self.wanted, key=str))
+        self.script.extend(f"nat +{item.port}" for item in sorted(self.wanted - self.there, key=str))
+        self.there = self.wanted
+        self.on_change()
+
+    def standing(self) -> frozenset[Translation] | None:
+        return self.there
+
+    def failures(self) -> Mapping[Translation, str]:
+        return dict.fromkeys(self.wanted - (self.there or frozenset()), self.refuse) if self.refuse else {}
+
+    def sweep(self) -> None:
+        pass
+
+
 class World:
     def __init__(self, drain_time: float = 0.0) -> None:
         self.script = Script()
         self.addresses = FakeAddresses(self.script)
+        self.nat = FakeNat(self.script)
         self.speaker = FakeSpeaker(self.script)
         self.now = 0.0
-        self.reconciler = Reconciler(self.addresses, self.speaker, drain_time, clock=lambda: self.now)
+        self.reconciler = Reconciler(self.addresses, self.nat, self.speaker, drain_time, clock=lambda: self.now)
+        self.nat.on_change = self.reconciler.wake
 
     def begin(self) -> World:
         self.reconciler.start()
@@ -105,7 +137,8 @@ class World:
     def acts(self, seconds: float = 0.0) -> list[str]:
         self.now += seconds
         self.reconciler.wake()
-        gevent.sleep(0)
+        for _ in range(3):  # what it did may wake it again
+            gevent.sleep(0)
         assert not self.reconciler._greenlet.dead  # type: ignore[union-attr]
         return list(self.script)
 
@@ -113,11 +146,18 @@ class World:
         return self.reconciler.status()[notation.vip(vip)].reason
 
 
-def intent(vip: str = VIP, announce: bool = True, address: bool = True, communities: str = "") -> Intent:
+def nat(vip: str, port: int, to_port: int = 8053) -> Translation:
+    return Translation(notation.vip(vip).local, "udp", port, ipaddress.ip_address("198.51.100.1"), to_port)
+
+
+def intent(
+    vip: str = VIP, announce: bool = True, address: bool = True, communities: str = "", nats: tuple[int, ...] = ()
+) -> Intent:
     parsed = notation.vip(vip)
     wanted = notation.communities(communities) if communities else ()
     reason = Reason.ANNOUNCED if announce else Reason.MONITOR_FAILING
-    return Intent(parsed, Route(parsed.prefix, wanted), address, announce, reason)
+    rules = tuple(nat(vip, port) for port in nats)
+    return Intent(parsed, Route(parsed.prefix, wanted), address, announce, reason, nats=rules)
 
 
 @pytest.fixture
@@ -320,3 +360,128 @@ def test_stop_withdraws_then_removes(make: Make) -> None:
     world.script.clear()
     assert world.reconciler.stop(timeout=5.0)
     assert world.script == [f"withdraw {VIP}", f"remove {VIP}"]
+
+
+def test_address_then_nat_rule_then_route(make: Make) -> None:
+    world = make().begin()
+    assert world.wants(intent(nats=(53,))) == [f"add {VIP}", "nat +53", f"announce {VIP}"]
+    assert world.wants(intent(nats=(53,))) == []
+
+
+def test_route_then_after_the_drain_time_nat_rule_then_address(make: Make) -> None:
+    world = make(drain_time=1.0).begin()
+    world.wants(intent(nats=(53,)))
+    world.speaker.acknowledges = False
+    assert world.wants() == [f"withdraw {VIP}"]
+    assert world.acts(60.0) == [f"withdraw {VIP}"]
+    world.speaker.unacknowledged.clear()
+    assert world.acts() == [f"withdraw {VIP}"]
+    assert world.acts(1.1) == [f"withdraw {VIP}", "nat -53", f"remove {VIP}"]
+
+
+def test_failing_app_keeps_its_nat_rule_as_its_address_and_recovery_leaves_one(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent(nats=(53,)))
+    for _ in range(3):
+        assert world.wants(intent(announce=False, nats=(53,))) == [f"withdraw {VIP}"]
+        assert world.wants(intent(nats=(53,))) == [f"announce {VIP}"]
+    world.wants(intent(announce=False, nats=(53,)))
+    assert world.wants(intent(announce=False, address=False, nats=(53,))) == ["nat -53", f"remove {VIP}"]
+
+
+def test_failing_app_that_never_was_up_gets_no_nat_rule(make: Make) -> None:
+    assert make().begin().wants(intent(announce=False, nats=(53,))) == []
+
+
+def test_changed_nat_tag_is_applied_without_a_withdrawal(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent(nats=(53,)))
+    assert world.wants(intent(nats=(853,))) == ["nat -53", "nat +853"]
+    world.nat.slow = True
+    assert world.wants(intent(nats=(53, 853))) == []
+    assert world.reason() is Reason.ANNOUNCED
+    world.nat.acts()
+    assert world.acts() == ["nat +53"]
+    world.nat.slow = False
+    assert world.wants(intent()) == ["nat -53", "nat -853"]
+
+
+def test_vip_waits_for_its_nat_rule_and_others_do_not_wait_with_it(make: Make) -> None:
+    world = make().begin()
+    world.nat.slow = True
+    other = "203.0.113.11/32"
+    done = world.wants(intent(nats=(53,)), intent(other))
+    assert sorted(done) == [f"add {VIP}", f"add {other}", f"announce {other}"]
+    assert world.reason() is Reason.ANNOUNCING
+    world.nat.acts()
+    assert world.acts()[-2:] == ["nat +53", f"announce {VIP}"]
+
+
+def test_nat_rule_that_cannot_be_had_keeps_its_vip_from_the_peers_and_no_other(make: Make) -> None:
+    world = make().begin()
+    world.nat.refuse = "nft: Operation not permitted"
+    other = "203.0.113.11/32"
+    done = world.wants(intent(nats=(53,)), intent(other))
+    assert f"announce {other}" in done
+    assert f"announce {VIP}" not in done
+    status = world.reconciler.status()[notation.vip(VIP)]
+    assert (status.reason, status.detail) == (Reason.NAT_FAILED, "nft: Operation not permitted")
+    world.nat.refuse = ""
+    world.nat.acts()
+    assert world.acts()[-2:] == ["nat +53", f"announce {VIP}"]
+
+
+def test_nat_rules_lost_and_not_to_be_had_again_withdraw_the_route(make: Make) -> None:
+    world = make().begin()
+    other = "203.0.113.11/32"
+    world.wants(intent(nats=(53,)), intent(other))
+    world.script.clear()
+    world.nat.slow = True
+    world.nat.there = frozenset()  # flushed by somebody; on its way back
+    assert world.acts() == []
+    assert world.reason() is Reason.ANNOUNCED
+    world.nat.refuse = "no"
+    assert world.acts() == [f"withdraw {VIP}"]
+    assert world.reason() is Reason.NAT_FAILED
+    assert world.reason(other) is Reason.ANNOUNCED
+
+
+def test_app_that_fails_while_its_nat_rule_is_on_its_way_settles(make: Make) -> None:
+    world = make().begin()
+    world.nat.slow = True
+    world.wants(intent(nats=(53,)))
+    world.wants(intent(announce=False, nats=(53,)))
+    for _ in range(3):
+        world.nat.acts()
+        assert world.acts() == ["nat +53"]
+    world.wants()
+    world.nat.acts()
+    assert world.acts() == ["nat -53", f"remove {VIP}"]
+
+
+def test_nat_rule_of_a_former_run_stays_until_every_source_has_answered(make: Make) -> None:
+    world = make(drain_time=1.0)
+    world.nat.there = frozenset({nat(VIP, 53), nat(VIP, 54)})
+    world.begin()
+    assert world.wants(complete=False) == []
+    assert world.wants(intent(nats=(53,)), complete=False) == [f"add {VIP}", f"announce {VIP}"]
+    assert world.wants(intent(nats=(53,)), complete=True) == ["nat -54"]
+    assert world.wants() == [f"withdraw {VIP}"]
+
+
+def test_nothing_is_said_of_nat_rules_before_it_is_known_which_stand(make: Make) -> None:
+    world = make()
+    world.nat.there = None
+    world.begin()
+    assert world.wants(intent(nats=(53,))) == [f"add {VIP}"]
+    assert world.nat.wanted == frozenset()
+    world.nat.there = frozenset({nat(VIP, 53)})
+    assert world.acts() == [f"add {VIP}", f"announce {VIP}"]
+
+
+def test_stop_removes_nat_rules_between_routes_and_addresses(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent(nats=(53,)))
+    world.script.clear()
+    assert world.reconciler.stop(timeout=5.0)
+    assert world.script == [f"withdraw {VIP}", "nat -53", f"remove {VIP}"]

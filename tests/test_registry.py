@@ -16,6 +16,10 @@ def app(id: str, *vips: str, source: Source = Source.CONSUL, name: str = "") -> 
     return App(AppKey(source, id), name or id, tuple(notation.vip(vip) for vip in vips))
 
 
+def natted(id: str, vip: str, *rules: NatRule) -> App:
+    return App(AppKey(Source.CONSUL, id), id, (notation.vip(vip),), nats=rules)
+
+
 def unreadable(id: str) -> Refused:
     return Refused(AppKey(Source.CONSUL, id), id, Reason.BAD_TAG, "tag 'x': no")
 
@@ -43,18 +47,32 @@ def test_ordinary_vips_are_allowed() -> None:
     assert judge(app("a", "203.0.113.10/32", "2001:db8::10/128", "10.0.0.0/24"), Policy()) is None
 
 
-def test_monitor_or_nat_that_cannot_be_done_here_refuses_rather_than_announces_without() -> None:
+def test_nat_that_cannot_be_done_here_refuses_rather_than_announces_without() -> None:
     base = app("a", "203.0.113.10/32")
-    monitored = App(base.key, "a", base.vips, monitors=(MonitorSpec("port", "tcp:1"),))
     natted = App(base.key, "a", base.vips, nats=(NatRule("tcp", 1, 2),))
-    assert getattr(judge(monitored, Policy()), "reason", None) is Reason.MONITOR_UNSUPPORTED
     assert getattr(judge(natted, Policy()), "reason", None) is Reason.NAT_UNSUPPORTED
+    assert getattr(judge(natted, Policy(nat=frozenset({6}))), "reason", None) is Reason.NAT_UNSUPPORTED
+    assert judge(natted, Policy(nat=frozenset({4}))) is None
 
 
-def test_monitor_consul_belongs_to_services_of_consul() -> None:
+def test_monitor_consul_needs_consul() -> None:
     key = AppKey(Source.CONFIG, "a")
-    objection = judge(App(key, "a", (notation.vip("203.0.113.10/32"),), (MonitorSpec("consul"),)), Policy())
-    assert getattr(objection, "reason", None) is Reason.MONITOR_UNSUPPORTED
+    asked = App(key, "a", (notation.vip("203.0.113.10/32"),), (MonitorSpec("consul"),))
+    assert getattr(judge(asked, Policy(consul=False)), "reason", None) is Reason.MONITOR_UNSUPPORTED
+    assert judge(asked, Policy()) is None
+
+
+@pytest.mark.parametrize("source", Source)
+def test_commands_are_run_for_the_file_and_for_whom_the_file_says(source: Source) -> None:
+    asked = App(AppKey(source, "a"), "a", (notation.vip("203.0.113.10/32"),), (MonitorSpec("exec", "true"),))
+    refused = judge(asked, Policy())
+    if source is Source.CONFIG:
+        assert refused is None
+    else:
+        assert refused is not None
+        assert refused.reason is Reason.MONITOR_NOT_ALLOWED
+        assert f"set policy.{source}.exec: allow" in refused.detail
+    assert judge(asked, Policy(exec_from=frozenset({source}))) is None
 
 
 def test_one_refused_app_leaves_all_others_alone() -> None:
@@ -104,3 +122,22 @@ def test_sources_do_not_touch_each_others_apps() -> None:
     registry.set(Source.CONFIG, [app("a", "203.0.113.10/32", source=Source.CONFIG)])
     registry.set(Source.CONSUL, [app("a", "203.0.113.11/32")])
     assert len(registry.set(Source.CONSUL, []).apps) == 1
+
+
+def test_apps_that_share_a_vip_may_add_nat_rules_and_the_older_keeps_a_port() -> None:
+    registry = Registry(Policy(nat=frozenset({4})))
+    udp, tcp, other = NatRule("udp", 53, 8053), NatRule("tcp", 53, 8053), NatRule("udp", 53, 9053)
+    first = natted("z", "10.0.0.5/32", udp)
+    registry.set(Source.CONSUL, [first])
+    assert ids(registry.set(Source.CONSUL, [first, natted("a", "10.0.0.5/32", udp, tcp)]).apps) == ["z", "a"]
+    registered = registry.set(Source.CONSUL, [first, natted("a", "10.0.0.5/24", other)])
+    assert ids(registered.apps) == ["z"]
+    assert registered.refused[0].reason is Reason.VIP_CONFLICT
+    assert "consul:z" in registered.refused[0].detail
+    assert ids(registry.set(Source.CONSUL, [natted("a", "10.0.0.5/24", other)]).apps) == ["a"]
+
+
+def test_one_app_cannot_send_one_port_to_two() -> None:
+    app_ = natted("a", "10.0.0.5/32", NatRule("udp", 53, 8053), NatRule("udp", 53, 9053))
+    registered = Registry(Policy(nat=frozenset({4}))).set(Source.CONSUL, [app_])
+    assert registered.refused[0].reason is Reason.VIP_CONFLICT

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consulcast.consul.bodies import Check, Service
-from consulcast.model import App, AppKey, Reason, Refused, Source, Verdict, VerdictKey
+from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings, judge
 
 KIND = "consul"  # the monitor kind that these verdicts answer
@@ -15,6 +15,9 @@ KIND = "consul"  # the monitor kind that these verdicts answer
 # Seconds that a new app waits for its checks. The catalog tells of a service milliseconds before the health endpoint
 # tells of its checks; to count it as failing meanwhile would withdraw a VIP that it shares with a running service.
 PATIENCE = 5.0
+
+
+_BEST_FIRST = (Health.PASSING, Health.DRAINING, Health.UNKNOWN, Health.FAILING)
 
 
 class Parse(Protocol):
@@ -32,6 +35,8 @@ class Join:
         self._parsed: dict[str, _Parsed] = {}
         self._judged: dict[str, tuple[list[Check], Verdict]] = {}
         self._awaited: dict[str, float] = {}  # apps whose checks are not there yet, and until when they may come
+        self.names: frozenset[str] = frozenset()  # services that are judged by name, tagged or not
+        self.by_name: Mapping[str, Verdict] = {}
         self.next_time = float("inf")  # when to join again though nothing new was heard
 
     def __call__(
@@ -57,6 +62,7 @@ class Join:
         }
         self.next_time = min((until for until in self._awaited.values() if until > now), default=float("inf"))
         self._judged = judged
+        self.by_name = {name: self._judge_name(name, services, by_service, now) for name in self.names}
         apps = tuple(app for app in known if self._awaited.get(app.key.id, now) <= now)
         verdicts = {
             VerdictKey(app.key, monitor): judged[app.key.id][1]
@@ -65,6 +71,22 @@ class Join:
             if monitor.kind == KIND
         }
         return apps, tuple(item.refused for item in by_age if item.refused is not None), verdicts
+
+    def _judge_name(
+        self, name: str, services: Mapping[str, Service], by_service: Mapping[str, list[Check]], now: float
+    ) -> Verdict:
+        """Judge a service by its best instance on this node."""
+        of_node = by_service.get("", [])
+        found = [
+            judge(service.id, [*by_service.get(service.id, ()), *of_node], self._warning)
+            for service in services.values()
+            if service.name == name
+        ]
+        missing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, f"Consul has no service {name!r} on this node")
+        best = min(found, key=lambda verdict: _BEST_FIRST.index(verdict.health), default=missing)
+        former = self.by_name.get(name)
+        since = former.since if former and former.health is best.health else now
+        return Verdict(best.health, best.reason, best.detail, since)
 
     def _read(self, service: Service) -> _Parsed:
         known = self._parsed.get(service.id)

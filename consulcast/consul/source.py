@@ -36,6 +36,7 @@ class ConsulState:
     stale_reason: str = ""
     synced: bool = False  # whether both queries were answered well once; nothing is announced before
     held: Mapping[AppKey, str] = field(default_factory=dict)  # apps that stand against Consul's last answer, and why
+    by_name: Mapping[str, Verdict] = field(default_factory=dict)  # of the services that ``judge_services`` named
 
 
 class ConsulSource:
@@ -102,6 +103,12 @@ class ConsulSource:
         for closing in (*self._clients, self._second_look):
             closing.close()
 
+    def judge_services(self, names: frozenset[str]) -> None:
+        """Say which services are to be judged by name, for apps that are not Consul's own."""
+        if names != self._join.names:
+            self._join.names = names
+            self._publish()
+
     def _into(self, take: Callable[[Any, float], None]) -> Callable[..., None]:
         """What a watch says as input of the view."""
 
@@ -124,7 +131,8 @@ class ConsulSource:
         if self._next_time() < float("inf"):
             self._open.set()
         held = {app.key: view.held[app.key.id] for app in apps if app.key.id in view.held} if view.held else {}
-        state = ConsulState(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced, held)
+        by_name = self._join.by_name if view.synced else before.by_name
+        state = ConsulState(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced, held, by_name)
         if state != before:
             self.state = state
             _tell(self._node, before, state)

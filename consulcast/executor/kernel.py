@@ -39,7 +39,10 @@ class Path:
 
 
 class Kernel:
-    """The kernel's addresses and routes. Calls block the calling greenlet only."""
+    """The kernel's addresses and routes. Calls block the calling greenlet only.
+
+    Thread and socket end with the process: gevent's thread does not always survive being ended before that.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPool(1)
@@ -51,13 +54,6 @@ class Kernel:
         if isinstance(result, KernelError):
             raise result
         return result
-
-    def close(self) -> None:
-        """Close the socket and end the thread."""
-        if self._ipr is not None:
-            self._pool.apply(self._ipr.close)
-            self._ipr = None
-        self._pool.kill()
 
     def _run(self, operation: Callable[[Any], T]) -> T | KernelError:
         # an error is handed back as a value: gevent prints the traceback of what a pool's thread raises
@@ -95,6 +91,15 @@ class Kernel:
         if not source:
             raise KernelError(f"no source address toward {destination}")
         return Path(ipaddress.ip_address(source), int(routes[0].get("oif")))
+
+    def own_addresses(self, other_than: int) -> frozenset[IPAddress]:
+        """List the host's addresses of global scope on all devices but one: they are its own, not VIPs."""
+        found = self.call(lambda ipr: list(ipr.get_addr(scope=_SCOPE_GLOBAL)))
+        return frozenset(
+            ipaddress.ip_address(item.get("local") or item.get("address"))
+            for item in found
+            if item["index"] != other_than
+        )
 
     def global_addresses(self, device: int, version: int) -> tuple[Interface, ...]:
         """List a device's own addresses of global scope; deprecated ones, such as IPv6 VIPs, are left out."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 
 from consulcast.config import PeerConfig
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
 from consulcast.model import IPAddress
-
-log = logging.getLogger(__name__)
 
 EBGP_TTL = 255  # as GoCast: multihop, whatever the number of hops
 
@@ -47,13 +44,6 @@ def resolve(config: PeerConfig, router_id: ipaddress.IPv4Address | None, kernel:
         raise Unresolved(f"{config.where}: no IPv4 address to be the router ID toward {address}: set bgp.router_id")
     if hop4 is None and config.extended_next_hop:
         hop4 = hop6
-    for family in config.families:
-        if (hop4 if family == "ipv4" else hop6) is None:
-            log.info(
-                "peer %s: no %s next hop: %s VIPs cannot be announced to it; give the device toward it a global "
-                "address, or set next_hop_%s, or leave %s out of families",
-                *(address, family, family, family, family),
-            )
     return Peer(
         address=address,
         peer_as=config.peer_as,

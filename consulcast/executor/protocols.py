@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from consulcast.model import Interface, IPAddress, Prefix, Route
+from consulcast.model import Interface, IPAddress, Prefix, Route, Translation
 
 
 class KernelError(Exception):
@@ -70,14 +70,27 @@ class Added:
 class AddressTable(Protocol):
     """The addresses on the VIP device that carry our mark."""
 
-    def present(self) -> frozenset[Interface]:
-        """Read from the kernel which addresses are there, whoever put them. Raises ``KernelError``."""
+    def look(self) -> tuple[frozenset[Interface], frozenset[Interface]]:
+        """Read from the kernel which addresses are there, and which of them are ours. Raises ``KernelError``."""
 
-    def add(self, addresses: Collection[Interface]) -> Added:
-        """Add what is missing; what is there is left as it is, whoever put it."""
+    def add(self, addresses: Mapping[Interface, str]) -> Added:
+        """Add what is missing, each with a name to show; what is there is left as it is, whoever put it."""
 
     def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
         """Remove those that carry our mark; what is absent or somebody else's is left. Returns the failures."""
 
-    def owned(self) -> frozenset[Interface]:
-        """Read from the kernel which addresses carry our mark. Raises ``KernelError``."""
+
+class Nat(Protocol):
+    """The translations that are ours, as one table that is replaced whole. No call waits."""
+
+    def set(self, translations: Collection[Translation]) -> None:
+        """Replace the whole desired table. Returns at once; the owner is woken when something has come of it."""
+
+    def standing(self) -> frozenset[Translation] | None:
+        """Tell which are known to stand, with the flows of changed keys moved; ``None``: not looked yet."""
+
+    def failures(self) -> Mapping[Translation, str]:
+        """Tell which of the desired cannot be made to stand, and why; they are tried again."""
+
+    def sweep(self) -> None:
+        """Look again at what stands in the kernel, soon."""

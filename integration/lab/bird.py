@@ -45,6 +45,7 @@ class Bird(Router):
         self._files.mkdir()
         self._socket = self._files / "ctl"
         self._config = self._files / "bird.conf"
+        self._router_id, self._kernel = router_id, kernel
         self._config.write_text(self._render(router_id, kernel))
         self._process: Process | None = None
         self.start()
@@ -112,6 +113,12 @@ class Bird(Router):
     def established(self, session: str = "") -> bool:
         """Tell whether the session is up."""
         return any("Established" in line for line in self.command(f"show protocols {self.peer(session).session}"))
+
+    def configure(self, peers: Sequence[Peer]) -> None:
+        """Replace its peers while it runs. Sessions of those that stay as they are stay up."""
+        self.peers = {peer.session: peer for peer in peers}
+        self._config.write_text(self._render(self._router_id, self._kernel))
+        self.command("configure")
 
     def disable(self, session: str = "") -> None:
         """Close the session (NOTIFICATION, Administrative Shutdown) and refuse it from then on."""

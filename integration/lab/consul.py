@@ -24,7 +24,7 @@ class ConsulError(RuntimeError):
         self.status = status
 
 
-class _Connection(http.client.HTTPConnection):
+class HostConnection(http.client.HTTPConnection):
     """An HTTP connection that a host makes, not the machine."""
 
     def __init__(self, origin: Host, address: str, port: int, timeout: float) -> None:
@@ -32,6 +32,7 @@ class _Connection(http.client.HTTPConnection):
         self._origin = origin
 
     def connect(self) -> None:
+        """Connect from that host."""
         with self._origin.inside():
             super().connect()
 
@@ -218,7 +219,7 @@ class ConsulAgent(Consul):
 
 def agent_connection(consul: Consul, timeout: float = 10.0) -> http.client.HTTPConnection:
     """Return a connection to an agent, made on its host when it is first used."""
-    return _Connection(consul.host, consul.ip, consul.port, timeout)
+    return HostConnection(consul.host, consul.ip, consul.port, timeout)
 
 
 def agent_config(node: str, ip: str, port: int, *, persistent: bool) -> dict[str, object]:

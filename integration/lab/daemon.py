@@ -15,12 +15,22 @@ from integration.lab.process import Process
 
 
 class Daemon:
-    """``consulcast run --config FILE`` on a host. Started at once; ``start`` starts it again after its end."""
+    """``consulcast run --config FILE`` on a host. Started at once; ``start`` starts it again after its end.
+
+    ``as_gocast``: called as GoCast is, ``consulcast -config=FILE -logtostderr -v=2``.
+    """
 
     def __init__(
-        self, host: Host, config: str | Mapping[str, Any], *, node: str = "", env: Mapping[str, str] | None = None
+        self,
+        host: Host,
+        config: str | Mapping[str, Any],
+        *,
+        node: str = "",
+        env: Mapping[str, str] | None = None,
+        as_gocast: bool = False,
     ) -> None:
         self.host = host
+        self._as_gocast = as_gocast
         self._env = {**({"CONSUL_NODE": node} if node else {}), **(env or {})}
         self.config = host.lab.dir / f"consulcast-{host.name}.yaml"
         self.configure(config)
@@ -34,7 +44,9 @@ class Daemon:
         """Start the daemon."""
         program = shutil.which("consulcast", path=str(Path(sys.executable).parent))
         command = [program] if program else [sys.executable, "-m", "consulcast"]
-        self.process = self.host.spawn(*command, "run", "--config", str(self.config), name="consulcast", env=self._env)
+        gocast = (f"-config={self.config}", "-logtostderr", "-v=2")
+        arguments = gocast if self._as_gocast else ("run", "--config", str(self.config))
+        self.process = self.host.spawn(*command, *arguments, name="consulcast", env=self._env)
         return self.process
 
     def stop(self, timeout: float = 20.0) -> int:

@@ -153,3 +153,15 @@ def test_app_that_never_was_readable_is_refused_alone() -> None:
     apps, refused, _ = Join(Parsing(), "fail")(services(broken), {}, 1.0)
     assert apps == ()
     assert len(refused) == 1
+
+
+def test_service_is_judged_by_name_by_its_best_instance_tagged_or_not() -> None:
+    join = Join(Parsing(), "fail")
+    join.names = frozenset({"web", "nowhere"})
+    both = services(Service("web-1", "web", (), 1), Service("web-2", "web", (), 2))
+    bad = Check("service:web-1", status="critical", service_id="web-1")
+    join(both, checks(bad), 1.0)
+    assert join.by_name["web"].health is Health.FAILING
+    assert "no service 'nowhere'" in join.by_name["nowhere"].detail
+    join(both, checks(bad, passing("web-2")), 2.0)
+    assert (join.by_name["web"].health, join.by_name["web"].since) == (Health.PASSING, 2.0)

@@ -77,7 +77,11 @@ class Child:
         return (os.path.abspath(sys.executable), "-IS", str(_RELAY), str(directory.socket))
 
     def start(self) -> None:
-        """Listen for the relay and start ExaBGP, whose configuration is in the directory already."""
+        """Listen for the relay and start ExaBGP, whose configuration is in the directory already.
+
+        It may have been stopped before.
+        """
+        self._stopping.clear()
         self._directory.socket.unlink(missing_ok=True)
         self._listener = gevent_socket.socket(gevent_socket.AF_UNIX)
         self._listener.bind(str(self._directory.socket))
@@ -163,6 +167,7 @@ class Child:
             )
             return pid
 
+        gevent.get_hub().loop.install_sigchld()  # fork_and_watch does it after the fork: too late for a quick child
         self.pid = gevent_os.fork_and_watch(self._collect, fork=posix_spawn)
         log.info("ExaBGP started, pid %d", self.pid)
 

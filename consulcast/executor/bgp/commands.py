@@ -13,6 +13,8 @@ from consulcast.executor.bgp.peer import Peer
 from consulcast.model import CommunityKind, Prefix, Route
 
 SHOW_NEIGHBORS = "show neighbor json"
+# Reads the configuration file again. With `patches.reload_in_order` it is answered in order, and truly.
+RELOAD = "reload"
 # Wakes ExaBGP from its sleep between the parts of a batch, and before it sends the last. Answered at once, before the
 # commands that came earlier; unlike other such answers it begins with a line that tells it from theirs.
 NUDGE = "version"

@@ -16,14 +16,17 @@ from consulcast.executor.bgp import commands, events
 from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.bgp.ledger import Ledger
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.sessions import Sessions
 from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
-from consulcast.model import Prefix, Route
+from consulcast.model import IPAddress, Prefix, Route
 
 log = logging.getLogger(__name__)
 
 WEDGED = 10.0  # seconds without an answer after which ExaBGP is ended; it then keeps no session alive either
 GRACE = 1.0  # seconds to read what came meanwhile, should it have been us who stood still
+TAKEN_OVER = 5.0  # seconds that ExaBGP has to take over other peers, after which it is ended; a reload takes 0.02
+_CHECK_AGAIN = 0.2  # seconds
 _UNSENT = 0.01  # seconds to wait for room in the socket; the window of commands nearly always fits
 _CHUNK = 65536
 
@@ -58,15 +61,39 @@ class Dialogue:
         self._answered = clock()  # when ExaBGP last answered, or had nothing to answer
         self._wake = Event()
         self._closing = False
+        self._unproven: float | None = None  # since when ExaBGP has not shown that it has the peers as they are
+        self._watching = False
+        self._looked = Event()  # ExaBGP has told how its sessions are
 
     def start(self) -> None:
         """Begin to watch over the connection that will be made."""
-        self._greenlets.append(self._spawn(self._watch))
+        if not self._watching:
+            self._watching = True
+            self._greenlets.append(self._spawn(self._watch))
 
     def set(self, routes: Iterable[Route]) -> None:
         """Replace the whole desired table."""
         self._ledger.set(routes)
         self._advance()
+
+    def set_peers(self, change: PeerChange, running: bool) -> None:
+        """Replace the peers; the configuration file has them already if ExaBGP is ``running``."""
+        self._peers = change.peers
+        self._ledger.set_peers(change, running)
+        self._sessions.set_peers(change)
+        if running and change.of_sessions:
+            self._unproven = self._clock() if change.peers else None
+        self._advance()
+        self._on_change()
+
+    def look(self, peer: IPAddress, timeout: float) -> events.Session | None:
+        """Ask ExaBGP how a session is, and wait up to ``timeout`` seconds for the answer; ``None``: there was none."""
+        if self._connection is None:
+            return None
+        seen = self._looked = Event()
+        self._ledger.check()
+        self._advance()
+        return self._sessions.seen.get(peer) if seen.wait(timeout) else None
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""
@@ -106,6 +133,8 @@ class Dialogue:
         self._connection = connection
         self._nudged = False
         self._answered = self._clock()
+        if self._unproven is not None:
+            self._unproven = self._answered
         self._greenlets = [greenlet for greenlet in self._greenlets if not greenlet.dead]
         self._greenlets.append(self._spawn(self._read, connection))
         self._say(self._ledger.resume())
@@ -114,6 +143,7 @@ class Dialogue:
     def ended(self, reason: str) -> None:
         """Take in that ExaBGP has ended."""
         self._drop()
+        self._unproven = None  # the next one reads the file as it is
         self._ledger.forget()
         self._sessions.ended(reason)
         self._on_change()
@@ -156,6 +186,9 @@ class Dialogue:
             self._wake.clear()
             if self._ledger.under_way and self._clock() - self._answered > WEDGED:
                 self._end_if_wedged(self._answered)
+            if self._connection is not None and self._clock() > self._taken_over_by():
+                self._unproven = None
+                self._kill(f"it did not take over its new peers in {TAKEN_OVER:.0f} s, so all sessions are reset")
             if due:
                 self._advance()
 
@@ -165,10 +198,13 @@ class Dialogue:
             return None
         if self._unsent:
             return _UNSENT
-        deadline = self._ledger.next_retry
+        deadline = min(self._ledger.next_retry, self._taken_over_by())
         if self._ledger.under_way:
             deadline = min(deadline, self._answered + WEDGED)
         return None if deadline == math.inf else max(_UNSENT, deadline - self._clock())
+
+    def _taken_over_by(self) -> float:
+        return math.inf if self._unproven is None else self._unproven + TAKEN_OVER
 
     def _end_if_wedged(self, answered: float) -> None:
         gevent.sleep(GRACE)
@@ -215,7 +251,20 @@ class Dialogue:
         if isinstance(event, events.Nudged):
             self._nudged = True
             return False
+        if isinstance(event, events.Snapshot):
+            self._check(event)
+            self._sessions.seen = {session.peer: session for session in event.sessions}
+            self._looked.set()
         return event is not None and self._sessions.apply(event)
+
+    def _check(self, snapshot: events.Snapshot) -> None:
+        """Look whether ExaBGP has the peers that it should have; if not, have it read them again."""
+        if self._unproven is None or self._ledger.outdated:
+            return
+        if {session.configured for session in snapshot.sessions} == set(map(events.Configured.of, self._peers)):
+            self._unproven = None
+        else:  # a session that is being reset still shows how it was
+            self._ledger.reload(self._clock() + _CHECK_AGAIN)
 
     def _acknowledge(self, ok: bool) -> bool:
         if self._nudged:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from consulcast.executor.bgp import notification
+from consulcast.executor.bgp.peer import Peer
 from consulcast.model import IPAddress
 
 
@@ -59,6 +61,26 @@ class Notified:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """What ExaBGP has been told about a peer, as far as it tells; it keeps passwords, TTLs and ports to itself."""
+
+    peer: IPAddress
+    peer_as: int
+    local_as: int
+    local_address: IPAddress
+    router_id: IPAddress
+    hold_time: int
+    versions: frozenset[int]
+
+    @classmethod
+    def of(cls, peer: Peer) -> Configured:
+        """What it should say of ``peer``."""
+        versions = frozenset(peer.versions)
+        identity = peer.address, peer.peer_as, peer.local_as, peer.local_address, peer.router_id
+        return cls(*identity, peer.hold_time, versions)
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One peer in a snapshot. ``age`` is in seconds since it was established, 0 if it is not."""
 
@@ -66,6 +88,10 @@ class Session:
     established: bool
     age: float
     versions: frozenset[int]
+    configured: Configured | None = None
+    router_id: IPAddress | None = None  # the peer's, from its OPEN
+    sent: Mapping[str, int] = field(default_factory=dict)  # messages of this session by kind: open, update, keepalive …
+    received: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +142,28 @@ def _snapshot(told: list[dict[str, Any]]) -> Snapshot:
 def _session(told: dict[str, Any]) -> Session:
     # `state` is wrong in the first second of a session; `duration` is no age unless the session is up.
     established = told["fsm"] == "ESTABLISHED"
+    peer, local = told["peer"], told["local"]
+    configured = Configured(
+        ipaddress.ip_address(peer["address"]),
+        peer["as"],
+        local["as"],
+        ipaddress.ip_address(local["address"]),
+        ipaddress.ip_address(local["id"]),
+        local["hold"],
+        _versions(local["families"]),
+    )
     return Session(
-        ipaddress.ip_address(told["peer"]["address"]),
+        configured.peer,
         established,
         float(told["duration"]) if established and told["state"] == "up" else 0.0,
         _versions(told["families"]),
+        configured,
+        ipaddress.ip_address(peer["id"]) if established and peer.get("id") else None,
+        told.get("messages", {}).get("sent", {}),
+        told.get("messages", {}).get("received", {}),
     )
 
 
-def _versions(families: list[str]) -> frozenset[int]:
+def _versions(families: Iterable[str]) -> frozenset[int]:
     known = {"ipv4 unicast": 4, "ipv6 unicast": 6}
     return frozenset(known[family] for family in families if family in known)

@@ -2,6 +2,9 @@
 
 ExaBGP answers commands in order, without an id. So the commands under way are a queue, at most one of them about each
 (peer, prefix), and at most ``WINDOW`` in all: more unread answers would fill its pipe, on which it blocks.
+
+When it must read its configuration again, nothing else is under way meanwhile: what was said before is about the
+peers before, what is said after about those after.
 """
 
 from __future__ import annotations
@@ -9,13 +12,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState
 from consulcast.model import IPAddress, Prefix, Route
 
@@ -23,6 +27,7 @@ log = logging.getLogger(__name__)
 
 WINDOW = 100  # commands under way; measured: fewer and more are slower
 _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0  # seconds after a refusal
+_RELOAD_RETRY = 0.5  # seconds after a refusal to read the configuration
 
 
 class Key(NamedTuple):
@@ -68,6 +73,14 @@ class Ledger:
         self._next_retry = math.inf
         self._progress = False  # something was acknowledged since we last wrote
         self._nudging = False  # a nudge waits for its answer
+        self._reload_at = math.inf  # when ExaBGP must be told to read its configuration
+        self._reloading = False  # that is under way
+        self._checking = False  # it has; now it is asked what it makes of it
+        # Peers whose session ends or begins anew with the next reading of the configuration, or with the one under way.
+        self._leaving: set[IPAddress] = set()
+        self._renewed: set[IPAddress] = set()
+        self._leaving_now: set[IPAddress] = set()
+        self._renewed_now: set[IPAddress] = set()
 
     # What should be
 
@@ -81,9 +94,44 @@ class Ledger:
             if old is not route and old != route:
                 self._want(prefix, route)
 
-    def _want(self, prefix: Prefix, route: Route | None) -> None:
-        self._unwritable.discard(prefix)
-        for peer in self._peers.values():
+    def set_peers(self, change: PeerChange, running: bool) -> None:
+        """Replace the peers; the configuration file has them already if ExaBGP is ``running``.
+
+        What a removed peer was told is not forgotten before ExaBGP has dropped it.
+        """
+        self._peers = {peer.address: peer for peer in change.peers}
+        self._leaving = self._leaving - self._peers.keys() | {peer.address for peer in change.removed}
+        self._leaving_now -= self._peers.keys()
+        self._renewed = self._renewed & self._peers.keys() | change.renewed
+        for books in (self._lines, self._refused, self._withdrawals, self._announcements):
+            for key in [key for key in books if key.peer not in self._peers]:
+                del books[key]
+        self._doubt(change.renewed)
+        again = [*(peer for peer in change.added), *(after for _, after in (*change.reset, *change.rerouted))]
+        for prefix, route in self._wanted.items():
+            self._want(prefix, route, again)
+        if not running:
+            self._settle_configuration()
+        elif self._peers and change.of_sessions:
+            self._reload_at = -math.inf
+        elif not self._peers:
+            self._reload_at = math.inf  # it will be ended
+
+    def reload(self, at: float) -> None:
+        """Have ExaBGP read its configuration again, at that time."""
+        self._reload_at = min(self._reload_at, at)
+
+    def _doubt(self, peers: Collection[IPAddress]) -> None:
+        """ExaBGP may not know any more what it was told about ``peers``."""
+        doubtful = [key for key in self._told if key.peer in peers]
+        self._suspect.update(doubtful)
+        for key in doubtful:
+            self._mark(key)
+
+    def _want(self, prefix: Prefix, route: Route | None, peers: Iterable[Peer] | None = None) -> None:
+        if peers is None:
+            self._unwritable.discard(prefix)
+        for peer in self._peers.values() if peers is None else peers:
             line = None
             if route is not None:
                 try:
@@ -104,6 +152,8 @@ class Ledger:
         """Queue what is to be said about ``key``, if anything; while a command about it is under way, wait for that."""
         self._withdrawals.pop(key, None)
         self._announcements.pop(key, None)
+        if key.peer not in self._peers:
+            return
         refusal = self._refused.get(key)
         if key in self._flying or (refusal is not None and refusal.retry < math.inf):
             return
@@ -119,15 +169,10 @@ class Ledger:
     def take(self, now: float) -> list[str]:
         """Take the commands that may be written now; they count as under way from here on."""
         self._retry(now)
-        taken: list[_Command] = []
-        while len(self._flight) + len(taken) < WINDOW and (self._withdrawals or self._announcements):
-            queue = self._withdrawals or self._announcements
-            key = next(iter(queue))
-            del queue[key]
-            announced = None if queue is self._withdrawals else self._lines[key]
-            line = announced or commands.withdraw(self._peers[key.peer], key.prefix)
-            self._flying.add(key)
-            taken.append(_Command(line, key, announced))
+        if now >= self._reload_at:
+            taken = [] if self._flight else [self._take_reload()]
+        else:
+            taken = [] if self._reloading else self._take_routes()
         self._flight.extend(taken)
         lines = [command.line for command in taken]
         if self._progress and not lines and not self._nudging:
@@ -137,12 +182,41 @@ class Ledger:
         self._progress = self._progress and not lines
         return lines
 
+    def _take_routes(self) -> list[_Command]:
+        taken: list[_Command] = []
+        if self._checking:
+            self._checking = False
+            taken.append(_Command(commands.SHOW_NEIGHBORS))
+        while len(self._flight) + len(taken) < WINDOW and (self._withdrawals or self._announcements):
+            queue = self._withdrawals or self._announcements
+            key = next(iter(queue))
+            del queue[key]
+            announced = None if queue is self._withdrawals else self._lines[key]
+            line = announced or commands.withdraw(self._peers[key.peer], key.prefix)
+            self._flying.add(key)
+            taken.append(_Command(line, key, announced))
+        return taken
+
+    def _take_reload(self) -> _Command:
+        self._reload_at = math.inf
+        self._reloading = True
+        self._leaving_now = set(self._leaving)
+        self._renewed_now, self._renewed = self._renewed, set()
+        self._doubt(self._renewed_now)  # once more: they may have been told things since they were changed
+        return _Command(commands.RELOAD)
+
+    def check(self) -> None:
+        """Have ExaBGP asked how its sessions are."""
+        self._checking = True
+
     def acknowledge(self, ok: bool, now: float) -> bool:
         """Take the answer to the oldest command in. Returns whether it changes how far a route is.
 
         Raises ``IndexError`` if nothing was asked.
         """
         command = self._flight.popleft()
+        if command.line == commands.RELOAD:
+            return self._reloaded(ok, now)
         if command.key is None:
             return False
         self._progress = True
@@ -160,6 +234,20 @@ class Ledger:
         self._mark(command.key)
         return True
 
+    def _reloaded(self, ok: bool, now: float) -> bool:
+        self._reloading = False
+        if not ok:
+            log.error("ExaBGP refused to read its configuration")
+            self._renewed |= self._renewed_now & self._peers.keys()
+            self.reload(now + _RELOAD_RETRY)
+            return False
+        self._checking = True
+        for key in [key for key in (*self._told, *self._suspect) if key.peer in self._leaving_now]:
+            self._told.pop(key, None)
+            self._suspect.discard(key)
+        self._leaving -= self._leaving_now
+        return True
+
     def nudged(self) -> None:
         """Take in that a nudge was answered."""
         self._nudging = False
@@ -167,7 +255,7 @@ class Ledger:
     def _refuse(self, command: _Command, now: float) -> None:
         key = command.key
         assert key is not None
-        if self._lines.get(key) != command.announced:
+        if key.peer not in self._peers or self._lines.get(key) != command.announced:
             return  # something else is wanted by now
         times = self._refused[key].times + 1 if key in self._refused else 1
         self._refused[key] = _Refusal(times, now + min(_FIRST_RETRY * 2 ** (times - 1), _LAST_RETRY))
@@ -198,6 +286,10 @@ class Ledger:
         self._suspect |= self._flying
         self._flying.clear()
         self._flight.clear()
+        if self._reloading:
+            self._renewed |= self._renewed_now & self._peers.keys()
+            self.reload(-math.inf)
+        self._reloading = self._checking = False
         self._queue_all()
 
     def forget(self) -> None:
@@ -206,7 +298,14 @@ class Ledger:
         self._suspect.clear()
         self._flying.clear()
         self._flight.clear()
+        self._settle_configuration()  # the next ExaBGP will have read it
         self._queue_all()
+
+    def _settle_configuration(self) -> None:
+        self._reload_at = math.inf
+        self._reloading = self._checking = False
+        for peers in (self._leaving, self._renewed):
+            peers.clear()
 
     def _queue_all(self) -> None:
         self._progress = self._nudging = False
@@ -227,16 +326,22 @@ class Ledger:
     @property
     def settled(self) -> bool:
         """Whether ExaBGP has acknowledged all that is wanted, and that all else is withdrawn."""
-        return not (self._flying or self._withdrawals or self._announcements or self._refused)
+        routes = self._flying or self._withdrawals or self._announcements or self._refused
+        return not (routes or self._leaving or self.outdated)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether ExaBGP has yet to read the configuration as it is."""
+        return self._reloading or self._reload_at < math.inf
 
     @property
     def next_retry(self) -> float:
-        """When ``take`` has a refused command to try again; infinity if none."""
-        return self._next_retry
+        """When ``take`` has something to try again; infinity if never."""
+        return min(self._next_retry, self._reload_at)
 
     def state(self, prefix: Prefix, carried: Callable[[IPAddress, int], bool]) -> RouteState:
         """Tell how far ``prefix`` is. ``carried`` tells whether a peer's session carries an IP version now."""
-        keys = [Key(peer, prefix) for peer in self._peers]
+        keys = [Key(peer, prefix) for peer in (*self._peers, *self._leaving)]
         if prefix not in self._wanted:
             known = any(key in self._told or key in self._suspect or key in self._flying for key in keys)
             return RouteState.PENDING if known else RouteState.CLEAR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
 
 from consulcast.executor.bgp.errors import PeerError
@@ -76,7 +76,16 @@ class Peer:
         carried = ((4, self.next_hop4), (6, self.next_hop6))
         return tuple(version for version, hop in carried if hop is not None) or (self.address.version,)
 
+    def differing(self, other: Peer) -> tuple[str, ...]:
+        """The names of the settings that differ."""
+        return tuple(each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name))
 
+    def same_session(self, other: Peer) -> bool:
+        """Whether one session serves both: they differ in next hops at most, and carry the same families."""
+        return self.versions == other.versions and _NEXT_HOPS.issuperset(self.differing(other))
+
+
+_NEXT_HOPS = frozenset(("next_hop4", "next_hop6"))
 _PASSWORD_FAULT = "the password must be 1-80 printable ASCII characters without quotes"
 
 

@@ -36,14 +36,17 @@ class RunDirectory:
             raise RunDirectoryError(f"run directory {self.path} must be a directory of this user alone (mode 0700)")
 
     def write_configuration(self, text: str) -> None:
-        """Replace the configuration at once, so that nobody reads half of it."""
+        """Replace the configuration at once, so that nobody reads half of it. Raises ``RunDirectoryError``."""
         new = self.configuration.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        with open(new, "x", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="ascii") as file:
-            file.write(text)
-        new.replace(self.configuration)
-        # ExaBGP must find a file of settings, and must not find the host's own.
-        self.settings.touch(mode=0o600)
+        try:
+            new.unlink(missing_ok=True)
+            with open(new, "x", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="ascii") as file:
+                file.write(text)
+            new.replace(self.configuration)
+            # ExaBGP must find a file of settings, and must not find the host's own.
+            self.settings.touch(mode=0o600)
+        except OSError as error:
+            raise RunDirectoryError(f"{new}: {error.strerror}") from error
 
     def begin_log(self) -> None:
         """Begin a new log; the one of the ExaBGP before is kept beside it."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from consulcast.executor.bgp.events import Down, Negotiated, Notified, Session, Snapshot, Up
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import IPAddress
 
@@ -23,15 +24,31 @@ class Sessions:
     def __init__(self, peers: Iterable[Peer], clock: Callable[[], float]) -> None:
         self.closing = False  # we end the sessions ourselves: nothing to warn of
         self._clock = clock
-        now = clock()
-        self._status = {
-            peer.address: PeerStatus(
-                peer.address, peer.peer_as, peer.local_as, peer.local_address, SessionState.DOWN, since=now
-            )
-            for peer in peers
-        }
+        self._status = {peer.address: self._new(peer) for peer in peers}
+        self.seen: dict[IPAddress, Session] = {}  # as ExaBGP last told when it was asked
         self._versions: dict[IPAddress, frozenset[int]] = {}
         self._notified: dict[IPAddress, str] = {}  # by a NOTIFICATION whose `down` has not come yet
+        self._changed: set[IPAddress] = set()  # whose session we reset, and whose `down` has not come yet
+
+    def set_peers(self, change: PeerChange) -> None:
+        """Replace the peers. One that was changed is up until ExaBGP says that it is down."""
+        status = {}
+        for peer in change.peers:
+            known = self._status.get(peer.address) or self._new(peer)
+            status[peer.address] = replace(
+                known, peer_as=peer.peer_as, local_as=peer.local_as, local_address=peer.local_address
+            )
+        self._status = status
+        for books in (self._versions, self._notified):
+            for address in books.keys() - status.keys():
+                del books[address]
+        up = self.up()
+        self._changed = (self._changed | {after.address for _, after in change.reset}).intersection(up)
+
+    def _new(self, peer: Peer) -> PeerStatus:
+        return PeerStatus(
+            peer.address, peer.peer_as, peer.local_as, peer.local_address, SessionState.DOWN, since=self._clock()
+        )
 
     def statuses(self) -> tuple[PeerStatus, ...]:
         """Every peer, in the order of the configuration."""
@@ -78,9 +95,9 @@ class Sessions:
 
     def _up(self, peer: IPAddress, since: float) -> bool:
         status = self._status[peer]
-        self._notified.pop(peer, None)
         if status.state is SessionState.UP:
             return False
+        self._notified.pop(peer, None)
         self._status[peer] = replace(status, state=SessionState.UP, since=since)
         log.info("peer %s AS%d: up", peer, status.peer_as)
         return True
@@ -91,7 +108,9 @@ class Sessions:
             self._status[peer] = replace(
                 status, state=SessionState.DOWN, since=self._clock(), flaps=status.flaps + 1, last_error=reason
             )
-            level = logging.INFO if self.closing else logging.WARNING
+            meant = self.closing or peer in self._changed
+            self._changed.discard(peer)
+            level = logging.INFO if meant else logging.WARNING
             log.log(level, "peer %s AS%d: down, %s", peer, status.peer_as, reason)
             return True
         if status.last_error == reason or (status.last_error and reason == _NO_CONNECTION):

@@ -8,22 +8,26 @@ from pathlib import Path
 
 import gevent
 
+from consulcast.executor.bgp import events
 from consulcast.executor.bgp.child import Child, Spawn
 from consulcast.executor.bgp.configuration import render
 from consulcast.executor.bgp.dialogue import Dialogue
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.run_directory import RunDirectory
 from consulcast.executor.protocols import PeerStatus, RouteState
-from consulcast.model import Prefix, Route
+from consulcast.model import IPAddress, Prefix, Route
 
 _FAREWELL = 0.5  # seconds for the sessions to end with a NOTIFICATION
+_LEFT_WITHOUT_PEERS = 5.0  # seconds for ExaBGP to end when it has no peer left
 
 
 class ExaBgpSpeaker:
     """Announces routes to every peer, through ExaBGP.
 
     ``on_change`` is called when a session has changed or a route has come further; it must not wait. ``run_dir`` is a
-    directory for this process alone. ``spawn`` starts the greenlets. The constructor and ``start`` raise ``BgpError``.
+    directory for this process alone. ``spawn`` starts the greenlets. The constructor, ``start`` and ``set_peers`` raise
+    ``BgpError``.
     """
 
     def __init__(
@@ -35,26 +39,72 @@ class ExaBgpSpeaker:
         spawn: Spawn = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        peers = tuple(peers)
+        self._peers = tuple(peers)
         self._clock = clock
+        self._spawn = spawn
         self._directory = RunDirectory(run_dir)
-        self._configuration = render(peers, Child.relay_command(self._directory)) if peers else ""
-        self._dialogue = Dialogue(peers, on_change, lambda reason: self._child.kill(reason), spawn, clock)
+        self._configuration = self._render(self._peers)
+        self._dialogue = Dialogue(self._peers, on_change, lambda reason: self._child.kill(reason), spawn, clock)
         self._child = Child(self._directory, self._dialogue.connect, self._dialogue.ended, spawn)
+        self._started = False  # and not stopped
+        self._running = False  # ExaBGP is, or is being started again, or is ending
+        self._ending: gevent.Greenlet[..., None] | None = None  # ends an ExaBGP that has no peer left
 
     def start(self) -> None:
         """Start ExaBGP, from the main thread. Without a peer there is nothing to start."""
-        if self._configuration:
+        self._started = True
+        self._run()
+
+    def _run(self) -> None:
+        if self._peers:
             self._directory.create()
             self._directory.write_configuration(self._configuration)
             self._dialogue.start()
             self._child.start()
+            self._running = True
+
+    def set_peers(self, peers: Iterable[Peer]) -> None:
+        """Replace the peers, from the main thread. Returns at once; ``peers`` and ``route_state`` follow at once.
+
+        Peers that stay as they are keep their session and see nothing. Those whose session changes are reset, each
+        alone; other next hops are announced over the session that is there. If it raises, nothing has changed.
+        """
+        peers = tuple(peers)
+        configuration = self._render(peers)
+        change = PeerChange.between(self._peers, peers)
+        if self._running and self._ending is None and peers and change.of_sessions:
+            self._directory.write_configuration(configuration)
+        elif self._started and not self._running and peers:
+            self._directory.create()
+        self._peers, self._configuration = peers, configuration
+        change.log()
+        self._dialogue.set_peers(change, self._running)
+        if self._started and self._ending is None:
+            if not self._running:
+                self._run()
+            elif not peers:
+                self._ending = self._spawn(self._end)
+
+    def _render(self, peers: Iterable[Peer]) -> str:
+        peers = tuple(peers)
+        return render(peers, Child.relay_command(self._directory)) if peers else ""
+
+    def _end(self) -> None:
+        """End an ExaBGP that has no peer left, and start another if there are some again by then."""
+        self._child.stop(_LEFT_WITHOUT_PEERS)
+        self._running, self._ending = False, None
+        if self._started:
+            self._run()
 
     def stop(self, timeout: float) -> None:
         """End the sessions and ExaBGP, within ``timeout`` seconds. Call ``set([])`` and await ``settled`` first."""
         deadline = self._clock() + timeout
+        self._started = False
+        if self._ending is not None:
+            self._ending.join(timeout / 2)
         self._dialogue.farewell(min(_FAREWELL, timeout / 2))
         self._child.stop(max(0.1, deadline - self._clock()))
+        self._running = False
         self._dialogue.close()
 
     def set(self, routes: Iterable[Route]) -> None:
@@ -64,6 +114,10 @@ class ExaBgpSpeaker:
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""
         return self._dialogue.route_state(prefix)
+
+    def look(self, peer: IPAddress, timeout: float = 1.0) -> events.Session | None:
+        """Ask ExaBGP for what it knows of a session: counters, the peer's router ID. ``None``: no answer in time."""
+        return self._dialogue.look(peer, timeout)
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Every peer's session, in the order of the configuration."""

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable
+from ipaddress import ip_network
 
 from consulcast.executor.bgp import commands
+from consulcast.executor.bgp.peer import Peer
 
 
 class Fake:
-    """Knows what a real one would. ``refuse`` is how many commands it answers `error` from now on."""
+    """Knows what a real one would. ``refuse`` is how many commands it answers `error` from now on.
 
-    def __init__(self) -> None:
+    ``file`` is the configuration that it reads when it is told to, ``peers`` the one that it has read.
+    """
+
+    def __init__(self, *peers: Peer) -> None:
+        self.file = peers
+        self.peers = {str(peer.address): peer for peer in peers}
         self.unread: deque[str] = deque()
         self.table: dict[tuple[str, str], str] = {}
         self.read: list[str] = []
         self.refuse = 0
+        self.up: set[str] = set()  # peers with a session
 
     def receive(self, lines: Iterable[str]) -> int:
         """Take commands in. Returns how many nudges were among them: these are answered at once, before all else."""
@@ -28,14 +37,55 @@ class Fake:
         line = self.unread.popleft()
         self.read.append(line)
         words = line.split()
-        if words[0] != "neighbor":
+        if line == commands.SHOW_NEIGHBORS:
             return True
         if self.refuse:
             self.refuse -= 1
             return False
+        if line == commands.RELOAD:
+            self.reload()
+            return True
         key = words[1], words[4]
-        if words[2] == "announce":
-            self.table[key] = line
-        else:
+        peer = self.peers.get(words[1])
+        if peer is None:
+            return False
+        if words[2] == "withdraw":
             self.table.pop(key, None)
+        elif ip_network(words[4]).version in peer.versions:
+            self.table[key] = line
         return True
+
+    def reload(self) -> None:
+        """Read the file. A table is kept by the name of a neighbour, and of its families only."""
+        before, self.peers = self.peers, {str(peer.address): peer for peer in self.file}
+        for address, prefix in list(self.table):
+            old, new = before[address], self.peers.get(address)
+            if new is None or _name(old) != _name(new) or ip_network(prefix).version not in new.versions:
+                del self.table[address, prefix]
+
+    def end(self) -> None:
+        """End, and begin as another that has read the file as it is."""
+        self.unread.clear()
+        self.table.clear()
+        self.peers = {str(peer.address): peer for peer in self.file}
+
+    def snapshot(self) -> bytes:
+        """The answer to the question for the neighbours."""
+        return json.dumps([_shown(peer, address in self.up) for address, peer in self.peers.items()]).encode()
+
+
+def _name(peer: Peer) -> tuple[object, ...]:
+    return peer.address, peer.local_address, peer.local_as, peer.peer_as, peer.router_id
+
+
+def _shown(peer: Peer, up: bool) -> dict[str, object]:
+    local = {"address": str(peer.local_address), "as": peer.local_as, "id": str(peer.router_id), "hold": peer.hold_time}
+    families = {f"ipv{version} unicast": True for version in peer.versions}
+    return {
+        "state": "up" if up else "down",
+        "fsm": "ESTABLISHED" if up else "IDLE",
+        "duration": 1,
+        "families": list(families) if up else [],
+        "local": {**local, "families": families},
+        "peer": {"address": str(peer.address), "as": peer.peer_as, "id": None, "hold": None, "families": {}},
+    }

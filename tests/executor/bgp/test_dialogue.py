@@ -8,9 +8,12 @@ import gevent
 import pytest
 from gevent import socket
 
+from consulcast.executor.bgp import commands
 from consulcast.executor.bgp import dialogue as module
 from consulcast.executor.bgp.dialogue import Dialogue
 from consulcast.executor.bgp.ledger import WINDOW
+from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState, SessionState
 from consulcast.model import Route
 from tests.executor.bgp.exabgp import Fake
@@ -28,7 +31,8 @@ class World:
         self.changes = 0
         self.killed: list[str] = []
         self.dialogue = Dialogue(PEERS, self._changed, self.killed.append, gevent.spawn, time.monotonic)
-        self.exabgp = Fake()
+        self.exabgp = Fake(*PEERS)
+        self.peers: tuple[Peer, ...] = PEERS
         self.most = 0
         self._ends: list[socket.socket] = []
         self._greenlets: list[gevent.Greenlet[..., None]] = []
@@ -63,7 +67,15 @@ class World:
     def answer(self, end: socket.socket) -> None:
         """Answer all that was read."""
         while self.exabgp.unread:
+            if self.exabgp.unread[0] == commands.SHOW_NEIGHBORS:
+                end.sendall(self.exabgp.snapshot() + b"\n")
             end.sendall(b"done\n" if self.exabgp.step() else b"error\n")
+
+    def set_peers(self, *peers: Peer) -> None:
+        """Write the file, and tell the dialogue."""
+        change = PeerChange.between(self.peers, peers)
+        self.peers = self.exabgp.file = peers
+        self.dialogue.set_peers(change, True)
 
     def serve(self) -> socket.socket:
         """Connect, and read and answer from now on."""
@@ -103,6 +115,7 @@ def test_a_route_set_before_the_connection_is_told_when_it_comes(world: World) -
 
 def test_a_change_is_reported_when_the_session_comes_up_and_when_a_route_is_acknowledged(world: World) -> None:
     end = world.serve()
+    world.exabgp.up.add(str(PEERS[0].address))
     end.sendall(line("negotiated", '"negotiated": { "families": ["ipv4 unicast"] } ') + b"\n")
     end.sendall(line("state", '"state": "up"') + b"\n")
     wait(lambda: world.changes)
@@ -144,6 +157,7 @@ def test_all_is_told_again_on_a_new_connection_and_the_unwanted_withdrawn(world:
 
 def test_after_exabgp_has_ended_nothing_is_at_any_peer(world: World) -> None:
     end = world.serve()
+    world.exabgp.up.add(str(PEERS[0].address))
     end.sendall(line("state", '"state": "up"') + b"\n")
     world.dialogue.set([route("203.0.113.1/32")])
     wait(lambda: world.dialogue.settled and world.dialogue.peers()[0].state is SessionState.UP)
@@ -198,11 +212,57 @@ def test_a_relay_that_comes_back_does_not(world: World, monkeypatch: pytest.Monk
     assert world.killed == []
 
 
+def test_other_peers_are_taken_over_and_told_of_at_once(world: World) -> None:
+    world.serve()
+    world.dialogue.set([route("203.0.113.1/32")])
+    wait(lambda: world.dialogue.settled)
+    changes = world.changes
+    world.set_peers(peer("198.51.100.3"))
+    assert [str(status.address) for status in world.dialogue.peers()] == ["198.51.100.3"]
+    assert world.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.PENDING
+    assert world.changes > changes
+    wait(lambda: world.dialogue.settled)
+    assert world.exabgp.table == table(world.peers, [route("203.0.113.1/32")])
+
+
+def test_an_exabgp_that_says_done_but_has_other_peers_is_told_again_and_then_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TAKEN_OVER", 0.3)
+    monkeypatch.setattr(module, "_CHECK_AGAIN", 0.02)
+    monkeypatch.setattr(world.exabgp, "reload", lambda: None)
+    world.serve()
+    world.set_peers(peer("198.51.100.3"))
+    wait(lambda: world.killed)
+    assert "did not take over its new peers" in world.killed[0]
+    assert world.exabgp.read.count(commands.RELOAD) > 2
+
+
+def test_an_exabgp_that_does_not_answer_a_reload_is_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TAKEN_OVER", 0.05)
+    world.connect()
+    world.set_peers(peer("198.51.100.3"))
+    wait(lambda: world.killed)
+
+
+def test_a_new_exabgp_is_not_asked_to_prove_what_it_has_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TAKEN_OVER", 0.05)
+    world.connect()
+    world.set_peers(peer("198.51.100.3"))
+    world.exabgp.end()
+    world.dialogue.ended("SIGKILL")
+    world.serve()
+    gevent.sleep(0.2)
+    assert world.killed == []
+    assert commands.RELOAD not in world.exabgp.read
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_changes_refusals_and_reconnects_at_any_moment_end_with_what_is_wanted(
     world: World, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consulcast.executor.bgp.ledger._FIRST_RETRY", 0.001)
+    monkeypatch.setattr("consulcast.executor.bgp.ledger._RELOAD_RETRY", 0.001)
     chance = random.Random(seed)
     wanted: list[Route] = []
     end = world.serve()
@@ -222,14 +282,15 @@ def test_changes_refusals_and_reconnects_at_any_moment_end_with_what_is_wanted(
             end.close()
             end = world.serve()
         elif act < 0.95:
-            world.exabgp.unread.clear()
-            world.exabgp.table.clear()
+            world.exabgp.end()
             end.close()
             world.dialogue.ended("SIGKILL")
             gevent.sleep(0)
             end = world.serve()
+        else:
+            world.set_peers(*chance.choice([PEERS, (peer(peer_as=65099),), (peer(hold_time=9), peer("198.51.100.3"))]))
         gevent.sleep(chance.choice([0, 0, 0.001]))
     world.exabgp.refuse = 0
     wait(lambda: world.dialogue.settled)
-    assert world.exabgp.table == table(PEERS, wanted)
+    assert world.exabgp.table == table(world.peers, wanted)
     assert world.killed == []

@@ -68,6 +68,8 @@ def test_exabgps_own_shutdown_is_no_news() -> None:
 
 
 def test_a_snapshot_takes_the_state_of_the_machine_not_the_late_summary() -> None:
+    families = {"ipv4 unicast": True, "ipv6 unicast": True}
+
     def session(peer: str, fsm: str, state: str, duration: int) -> dict[str, object]:
         return {
             "fsm": fsm,
@@ -75,7 +77,12 @@ def test_a_snapshot_takes_the_state_of_the_machine_not_the_late_summary() -> Non
             "duration": duration,
             "families": ["ipv4 unicast"],
             "peer": {"address": peer, "as": 65010},
+            "local": {"address": "198.51.100.1", "as": 65001, "id": "198.51.100.9", "hold": 30, "families": families},
         }
+
+    def configured(peer: str) -> events.Configured:
+        told = ip_address(peer), 65010, 65001, ip_address("198.51.100.1"), ip_address("198.51.100.9")
+        return events.Configured(*told, 30, frozenset({4, 6}))
 
     told = [
         session("198.51.100.2", "ESTABLISHED", "down", 77),  # in its first second
@@ -84,9 +91,9 @@ def test_a_snapshot_takes_the_state_of_the_machine_not_the_late_summary() -> Non
     ]
     assert events.parse(json.dumps(told).encode()) == events.Snapshot(
         (
-            events.Session(PEER, True, 0.0, frozenset({4})),
-            events.Session(ip_address("198.51.100.3"), True, 5.0, frozenset({4})),
-            events.Session(ip_address("2001:db8::2"), False, 0.0, frozenset({4})),
+            events.Session(PEER, True, 0.0, frozenset({4}), configured("198.51.100.2")),
+            events.Session(ip_address("198.51.100.3"), True, 5.0, frozenset({4}), configured("198.51.100.3")),
+            events.Session(ip_address("2001:db8::2"), False, 0.0, frozenset({4}), configured("2001:db8::2")),
         )
     )
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import deque
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.ledger import WINDOW, Ledger
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState
 from consulcast.model import Community, CommunityKind, Route
 from tests.executor.bgp.exabgp import Fake
@@ -48,7 +51,7 @@ def table(peers: Iterable[Peer], routes: Iterable[Route]) -> dict[tuple[str, str
 
 @pytest.fixture
 def exabgp() -> Fake:
-    return Fake()
+    return Fake(*PEERS)
 
 
 @pytest.fixture
@@ -228,6 +231,177 @@ def test_after_a_lost_relay_all_is_told_again_and_the_unwanted_withdrawn(ledger:
     assert [line.split()[2] for line in ledger.take(0)] == ["withdraw", "announce"]
 
 
+def replace_peers(ledger: Ledger, exabgp: Fake, *peers: Peer) -> None:
+    """Write the file, and tell the ledger."""
+    change = PeerChange.between(exabgp.file, peers)
+    exabgp.file = peers
+    ledger.set_peers(change, True)
+
+
+A, B = peer(), peer("198.51.100.3")
+
+
+@pytest.fixture
+def two() -> tuple[Ledger, Fake]:
+    """Peers A and B, who know one route."""
+    ledger, exabgp = Ledger([A, B]), Fake(A, B)
+    ledger.set([route("203.0.113.1/32")])
+    answer_all(ledger, exabgp)
+    exabgp.read.clear()
+    return ledger, exabgp
+
+
+def test_an_added_peer_gets_the_whole_table_and_the_others_hear_nothing(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    added = peer("198.51.100.4")
+    replace_peers(ledger, exabgp, A, added, B)
+    assert ledger.state(PREFIX, carried) is RouteState.PENDING
+    answer_all(ledger, exabgp)
+    assert exabgp.read == [
+        commands.RELOAD,
+        commands.SHOW_NEIGHBORS,
+        commands.announce(added, route("203.0.113.1/32")),
+    ]
+    assert ledger.state(PREFIX, carried) is RouteState.ANNOUNCED
+    assert ledger.settled
+
+
+def test_what_a_removed_peer_knew_is_not_clear_before_exabgp_has_dropped_it(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    ledger.set([])
+    replace_peers(ledger, exabgp, A)
+    assert ledger.take(0) == [commands.RELOAD]
+    assert ledger.state(PREFIX, carried) is RouteState.PENDING
+    assert not ledger.settled
+    ledger.acknowledge(True, 0)
+    exabgp.reload()
+    answer_all(ledger, exabgp)
+    assert exabgp.read[-1] == commands.withdraw(A, PREFIX)
+    assert ledger.state(PREFIX, carried) is RouteState.CLEAR
+    assert ledger.settled
+
+
+def test_nothing_is_under_way_while_the_configuration_is_read(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    ledger.set([route("203.0.113.1/32"), route("203.0.113.2/32")])
+    assert len(ledger.take(0)) == 2
+    replace_peers(ledger, exabgp, A)
+    ledger.set([])
+    assert ledger.take(0) == []
+    ledger.acknowledge(True, 0)
+    assert ledger.take(0) == [commands.NUDGE]
+    ledger.acknowledge(False, 0)  # of the removed peer: nothing to try again
+    assert ledger.take(0) == [commands.RELOAD]
+    assert ledger.take(0) == []
+    ledger.acknowledge(True, 0)
+    assert ledger.take(0)[1:] == [commands.withdraw(A, PREFIX), commands.withdraw(A, ip_network("203.0.113.2/32"))]
+
+
+def test_other_next_hops_are_announced_to_that_peer_without_reading_the_configuration(
+    two: tuple[Ledger, Fake],
+) -> None:
+    ledger, exabgp = two
+    moved = peer(next_hop4=ip_address("198.51.100.77"))
+    replace_peers(ledger, exabgp, moved, B)
+    answer_all(ledger, exabgp)
+    assert exabgp.read == [commands.announce(moved, route("203.0.113.1/32"))]
+
+
+def test_a_peer_of_another_as_is_told_all_again(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    replace_peers(ledger, exabgp, A, peer("198.51.100.3", peer_as=65099))
+    assert ledger.state(PREFIX, carried) is RouteState.PENDING
+    answer_all(ledger, exabgp)
+    assert exabgp.table == table(exabgp.file, [route("203.0.113.1/32")])
+    assert not any(line.startswith(f"neighbor {A.address} ") for line in exabgp.read)
+
+
+def test_a_peer_that_is_removed_and_back_before_exabgp_knows_keeps_no_stale_route(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    replace_peers(ledger, exabgp, A)
+    ledger.set([])
+    replace_peers(ledger, exabgp, A, B)
+    exabgp.receive(ledger.take(0))
+    ledger.acknowledge(exabgp.step(), 0)
+    ledger.disconnected()
+    exabgp.receive(ledger.resume())
+    ledger.acknowledge(exabgp.step(), 0)
+    answer_all(ledger, exabgp)
+    assert exabgp.table == {}
+    assert ledger.settled
+
+
+def test_a_peer_that_comes_and_goes_while_the_configuration_is_read_keeps_no_stale_route(
+    two: tuple[Ledger, Fake],
+) -> None:
+    ledger, exabgp = two
+    replace_peers(ledger, exabgp, A)
+    exabgp.receive(ledger.take(0))
+    replace_peers(ledger, exabgp, A, B)
+    assert exabgp.step()  # what it reads has B, who so keeps its table
+    replace_peers(ledger, exabgp, A)
+    ledger.set([])
+    ledger.acknowledge(True, 0)
+    assert ledger.state(PREFIX, carried) is RouteState.PENDING
+    replace_peers(ledger, exabgp, A, B)
+    answer_all(ledger, exabgp)
+    assert exabgp.table == {}
+
+
+def test_a_peer_removed_while_the_configuration_is_read_is_not_clear_by_that(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    replace_peers(ledger, exabgp, A, B, peer("198.51.100.4"))
+    exabgp.receive(ledger.take(0))
+    assert exabgp.step()
+    replace_peers(ledger, exabgp, peer("198.51.100.4"))
+    ledger.set([])
+    ledger.acknowledge(True, 0)
+    assert ledger.state(PREFIX, carried) is RouteState.PENDING
+    answer_all(ledger, exabgp)
+    assert ledger.state(PREFIX, carried) is RouteState.CLEAR
+
+
+def test_a_changed_peer_is_told_all_again_though_its_first_reading_was_refused(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    exabgp.refuse = 1
+    replace_peers(ledger, exabgp, A, peer("198.51.100.3", peer_as=65099))
+    answer_all(ledger, exabgp)  # to the peer as it was
+    answer_all(ledger, exabgp, ledger.next_retry)
+    assert exabgp.table == table(exabgp.file, [route("203.0.113.1/32")])
+
+
+def test_a_refused_reading_is_tried_again_and_told(two: tuple[Ledger, Fake], caplog: pytest.LogCaptureFixture) -> None:
+    ledger, exabgp = two
+    exabgp.refuse = 1
+    replace_peers(ledger, exabgp, A)
+    answer_all(ledger, exabgp)
+    assert not ledger.settled
+    assert "refused to read" in caplog.text
+    answer_all(ledger, exabgp, ledger.next_retry)
+    assert ledger.settled
+    assert list(exabgp.peers) == [str(A.address)]
+
+
+def test_an_exabgp_that_is_started_again_need_not_read_the_configuration_twice(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    replace_peers(ledger, exabgp, A)
+    ledger.disconnected()
+    ledger.forget()
+    assert not ledger.outdated
+
+
+def test_a_reading_that_was_under_way_when_the_relay_was_lost_is_done_again(two: tuple[Ledger, Fake]) -> None:
+    ledger, exabgp = two
+    replace_peers(ledger, exabgp, A)
+    assert ledger.take(0) == [commands.RELOAD]
+    ledger.disconnected()
+    exabgp.receive(ledger.resume())
+    ledger.acknowledge(exabgp.step(), 0)
+    answer_all(ledger, exabgp)
+    assert list(exabgp.peers) == [str(A.address)]
+    assert ledger.settled
+
+
 def test_an_answer_to_nothing_is_an_error(ledger: Ledger) -> None:
     with pytest.raises(IndexError):
         ledger.acknowledge(True, 0)
@@ -237,16 +411,40 @@ _prefixes = [f"203.0.113.{n}/32" for n in range(3)] + ["2001:db8:1::/64"]
 _tables = st.dictionaries(st.sampled_from(_prefixes), st.sampled_from([(), ("65000:1",), ("65000:2",)])).map(
     lambda wanted: [route(prefix, *communities) for prefix, communities in wanted.items()]
 )
-_acts = st.one_of(
-    _tables,
-    st.sampled_from(["take", "take", "read", "read", "read", "hear", "hear", "hear", "refuse", "relay", "exabgp"]),
+_variants = [
+    [peer()],
+    [peer(peer_as=65099), peer(password="x"), peer(next_hop4=ip_address("198.51.100.77")), peer(next_hop4=None)],
+    [peer("2001:db8::2", next_hop4=None), peer("2001:db8::2", hold_time=9)],
+    [peer("198.51.100.3")],
+]
+# Empty one time in a few: then ExaBGP is ended.
+_peers = st.lists(st.sampled_from(list(itertools.chain(*_variants))), max_size=4, unique_by=lambda one: one.address)
+_steps = st.sampled_from(["take", "take", "read", "read", "read", "hear", "hear", "hear", "refuse", "relay", "exabgp"])
+# All about one peer and one prefix.
+_narrow = st.one_of(
+    st.sampled_from([[], [route("203.0.113.1/32")]]),
+    st.sampled_from([(B,), (A, B), (A, B), (peer(peer_as=65099), B), (peer(hold_time=9), B)]),
+    _steps,
+    _steps,
 )
+_Act: TypeAlias = str | list[Route] | tuple[Peer, ...]
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(_acts, max_size=60))
-def test_whatever_happens_exabgp_ends_up_knowing_what_is_wanted_and_nothing_else(acts: list[str | list[Route]]) -> None:
-    ledger, exabgp = Ledger(PEERS), Fake()
+@given(st.lists(st.one_of(_tables, _peers.map(tuple), _steps, _steps), max_size=60))
+def test_whatever_happens_exabgp_ends_up_knowing_what_is_wanted_and_nothing_else(acts: list[_Act]) -> None:
+    _play(acts)
+
+
+@settings(max_examples=700, deadline=None)
+@given(st.lists(_narrow, max_size=40))
+def test_whatever_happens_to_one_peer_it_ends_up_knowing_what_is_wanted(acts: list[_Act]) -> None:
+    _play(acts)
+
+
+def _play(acts: list[_Act]) -> None:
+    ledger, exabgp = Ledger(PEERS), Fake(*PEERS)
+    peers: tuple[Peer, ...] = PEERS
     heard: deque[bool | None] = deque()  # answers on their way to us; None to a nudge
     wanted: list[Route] = []
     now = 0.0
@@ -276,6 +474,19 @@ def test_whatever_happens_exabgp_ends_up_knowing_what_is_wanted_and_nothing_else
         if isinstance(act, list):
             wanted = act
             ledger.set(act)
+        elif isinstance(act, tuple):
+            change, running = PeerChange.between(peers, act), bool(peers)
+            peers = exabgp.file = act
+            ledger.set_peers(change, running)
+            if not (running and peers):
+                heard.clear()
+                exabgp.end()
+                ledger.disconnected()
+                ledger.forget()
+            if peers and not running:
+                reconnect()
+        elif not peers:
+            assert ledger.settled
         elif act == "take":
             write()
         elif act == "read" and exabgp.unread:
@@ -289,7 +500,7 @@ def test_whatever_happens_exabgp_ends_up_knowing_what_is_wanted_and_nothing_else
             exabgp.unread.clear()
             ledger.disconnected()
             if act == "exabgp":
-                exabgp.table.clear()
+                exabgp.end()
                 ledger.forget()
             reconnect()
         for prefix in map(ip_network, _prefixes):
@@ -297,12 +508,17 @@ def test_whatever_happens_exabgp_ends_up_knowing_what_is_wanted_and_nothing_else
                 assert not any(known == str(prefix) for _, known in exabgp.table)
                 assert not any(f"announce route {prefix}" in line for line in exabgp.unread)
     exabgp.refuse = 0
-    while not ledger.settled:
+    while peers and not ledger.settled:
         now = max(now, ledger.next_retry if ledger.next_retry < math.inf else now)
         write()
         hear_all()
-    assert exabgp.table == table(PEERS, wanted)
+    assert exabgp.table == table(peers, wanted)
+    assert exabgp.peers.keys() == {str(each.address) for each in peers}
+    assert all(each.same_session(exabgp.peers[str(each.address)]) for each in peers)
     for one in wanted:
-        assert ledger.state(one.prefix, carried) is RouteState.ANNOUNCED
+        reached = any(each.next_hop(one.prefix) for each in peers)
+        assert ledger.state(one.prefix, carried) is (RouteState.ANNOUNCED if reached else RouteState.NO_NEXT_HOP)
+    write()  # what was left to ask
+    hear_all()
     ledger.set(list(wanted))
     assert set(ledger.take(now)) <= {commands.NUDGE}

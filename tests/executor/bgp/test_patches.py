@@ -175,6 +175,114 @@ def test_root_still_drops_its_privileges() -> None:
     assert done.returncode == 0, done.stderr
 
 
+_REACTOR = """
+    from types import SimpleNamespace
+    from exabgp.environment import getenv
+    from exabgp.logger import log
+    log.init(getenv())
+    from exabgp.reactor.api.command import Command
+    from exabgp.reactor.asynchronous import ASYNC
+
+    said = []
+    class Reactor:
+        asynchronous = ASYNC()
+        signal = SimpleNamespace(RELOAD=-4, received=0)
+        configuration = SimpleNamespace(processes={})
+        processes = SimpleNamespace(
+            answer_done=lambda service: said.append("done"),
+            answer_error=lambda service: said.append("error"),
+            write=lambda service, line: said.append(line),
+            start=lambda configuration, restart: None,
+        )
+        def reload(self):
+            said.append("read")
+            return readable
+    def earlier():
+        said.append("earlier")
+        yield
+    reactor, readable = Reactor(), sys.argv[-1] != "unreadable"
+    reactor.asynchronous.schedule("api", "announce", earlier())
+    Command.callback["text"]["reload"](None, reactor, "api", "reload", False)
+    reactor.asynchronous.run()
+"""
+
+
+def test_a_reload_is_done_in_order_whatever_waits_to_be_sent_and_answered_when_it_is_done() -> None:
+    assert_needed("reload_in_order", _REACTOR + "    assert said == ['earlier', 'read', 'done'], said\n")
+
+
+def test_a_configuration_that_cannot_be_read_is_told_by_the_answer() -> None:
+    code = _REACTOR.replace('sys.argv[-1] != "unreadable"', "False")
+    assert_needed("reload_in_order", code + "    assert said == ['earlier', 'read', 'error'], said\n")
+
+
+def test_a_peer_is_told_that_it_was_removed_or_that_exabgp_ends() -> None:
+    assert_needed(
+        "cease",
+        """
+        from types import SimpleNamespace
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.bgp.fsm import FSM
+        from exabgp.reactor.delay import Delay
+        from exabgp.reactor.network.error import NetworkError
+        from exabgp.reactor.peer import Peer, Stats
+
+        class Protocol:
+            def new_notification(self, notify):
+                told.append((notify.code, notify.subcode))
+                if broken:
+                    raise NetworkError("broken")
+                while stuck:
+                    yield
+                yield
+            def close(self, reason):
+                told.append("closed")
+
+        told = []
+        for reason, broken, stuck in (("removed", 0, 0), ("shutting down", 0, 0), ("removed", 1, 0), ("removed", 0, 1)):
+            peer = object.__new__(Peer)
+            peer.proto, peer.stats, peer._delay = Protocol(), Stats(), Delay()
+            peer.neighbor = SimpleNamespace(api={"neighbor-changes": [], "fsm": []}, uid=1)
+            peer.fsm = FSM(peer, FSM.ESTABLISHED)
+            peer._stop(reason)
+        assert told == [(6, 3), "closed", (6, 2), "closed", (6, 3), "closed", (6, 3), "closed"], told
+        """,
+    )
+
+
+def test_a_closed_socket_is_not_polled_again_unless_it_is_the_api_processs() -> None:
+    assert_needed(
+        "forget_closed_sockets",
+        """
+        import select
+        from types import SimpleNamespace
+        from exabgp.reactor.loop import Reactor
+
+        class Loop:
+            def __init__(self, api):
+                self._poller = select.poll()
+                self.processes = SimpleNamespace(fds=api)
+                self.spun = 0
+            def _prevent_spin(self):
+                self.spun += 1
+
+        end, other = os.pipe()
+        alive, writer = os.pipe()
+        os.write(writer, b"x")
+        for api, spins in (([], 0), ([end], 1)):
+            loop = Loop(api)
+            loop._poller.register(end, select.POLLIN)
+            loop._poller.register(alive, select.POLLIN)
+            if not api:
+                os.close(end)
+            assert list(Reactor._wait_for_io(loop, 0)) == [alive]
+            assert loop.spun == spins, loop.spun
+        """,
+    )
+
+
 def test_the_action_is_called_after_the_change_of_user() -> None:
     code = """
         from exabgp.environment import getenv
@@ -197,7 +305,9 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
         from shutil import copyfile as changed
         from exabgp.reactor.daemon import Daemon
         from exabgp.reactor.delay import Delay
+        from exabgp.reactor.loop import Reactor
         from exabgp.reactor.network.outgoing import Outgoing
+        from exabgp.reactor.peer import Peer
         from exabgp.rib.outgoing import OutgoingRIB
         from exabgp.util import dns
 
@@ -208,6 +318,10 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             (patches.no_delay, Outgoing, "_setup"),
             (patches.short_back_off, Delay, "increase"),
             (patches.group_root, Daemon, "drop_privileges"),
+            (patches.reload_in_order, Reactor, "reload"),
+            (patches.cease, Peer, "_stop"),
+            (patches.forget_closed_sockets, Reactor, "_wait_for_io"),
+            (patches.forget_closed_sockets, Reactor, "run"),
             (lambda: patches.call_after_privileges(print), Daemon, "drop_privileges"),
         ):
             known = getattr(owner, name)
@@ -219,5 +333,5 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 7, done.stderr
-    assert done.stdout.count("install exabgp==5.0.15") == 7
+    assert done.stdout.count("is not the known one") == 11, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 11

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from consulcast.executor.bgp.events import Down, Negotiated, Notified, Session, Snapshot, Up
+from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.sessions import Sessions
 from consulcast.executor.protocols import SessionState
 from tests.executor.bgp.values import peer
@@ -93,6 +94,14 @@ def test_a_snapshot_does_not_make_an_established_session_younger(sessions: Sessi
     assert sessions.statuses()[0].since == 100.0
 
 
+def test_a_snapshot_of_a_session_about_to_end_does_not_hide_why(sessions: Sessions) -> None:
+    sessions.apply(Up(PEER))
+    sessions.apply(Notified(PEER, "sent cease"))
+    sessions.apply(Snapshot((Session(PEER, True, 40.0, frozenset({4})),)))
+    sessions.apply(Down(PEER, "notification sent (6,3)"))
+    assert sessions.statuses()[0].last_error == "sent cease"
+
+
 def test_a_snapshot_tells_of_a_session_that_was_lost_unheard(sessions: Sessions) -> None:
     sessions.apply(Up(PEER))
     assert sessions.apply(Snapshot((Session(PEER, False, 0.0, frozenset()),)))
@@ -104,6 +113,31 @@ def test_all_sessions_end_with_exabgp(sessions: Sessions) -> None:
     assert sessions.ended("SIGKILL")
     assert not sessions.ended("SIGKILL")
     assert sessions.statuses()[0].last_error == "SIGKILL"
+
+
+def test_peers_that_stay_keep_what_is_known_of_them_and_others_begin_down(sessions: Sessions, clock: Clock) -> None:
+    sessions.apply(Negotiated(PEER, frozenset({4})))
+    sessions.apply(Up(PEER))
+    sessions.apply(Up(OTHER))
+    clock.now = 150.0
+    sessions.set_peers(PeerChange.between([peer(), peer("2001:db8::2")], [peer("198.51.100.3"), peer()]))
+    added, kept = sessions.statuses()
+    assert (str(added.address), added.state, added.since) == ("198.51.100.3", SessionState.DOWN, 150.0)
+    assert (kept.address, kept.state, kept.since) == (PEER, SessionState.UP, 100.0)
+    assert sessions.carries(PEER, 4)
+    assert not sessions.apply(Down(OTHER, "stop, message [removed]"))
+
+
+def test_the_end_of_a_session_that_we_reset_is_no_warning(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
+    before = [peer(), peer("2001:db8::2")]
+    sessions.apply(Up(PEER))
+    sessions.set_peers(PeerChange.between(before, [peer(peer_as=65099), before[1]]))
+    assert sessions.statuses()[0].peer_as == 65099
+    assert sessions.apply(Down(PEER, "notification sent (6,3)"))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    sessions.apply(Up(PEER))
+    sessions.apply(Down(PEER, "notification received (6,2)"))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_peers_that_are_not_ours_are_passed_over(sessions: Sessions) -> None:

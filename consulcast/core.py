@@ -1,0 +1,109 @@
+"""From what every source says now to what should be: registry, monitors, planner, reconciler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from gevent.event import Event
+
+from consulcast.consul.source import ConsulSource, ConsulState
+from consulcast.journal import Journal
+from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Verdict, VerdictKey
+from consulcast.monitors.runner import Monitors
+from consulcast.monitors.schedule import Defaults as Pace
+from consulcast.planner import Defaults, Plan, plan
+from consulcast.policy import Policy
+from consulcast.reconciler import Reconciler
+from consulcast.registrations import Registrations
+from consulcast.registry import Registered, Registry
+
+_CONSUL = MonitorSpec("consul")
+_UNKNOWN = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "Consul has not answered yet")
+
+
+class Core:
+    """Holds what is wanted. Every input is read whole whenever one of them has changed; one greenlet plans."""
+
+    def __init__(self, registrations: Registrations, monitors: Monitors, reconciler: Reconciler) -> None:
+        self._registrations, self._monitors, self._reconciler = registrations, monitors, reconciler
+        self._registry = Registry(Policy())
+        self._consul: ConsulSource | None = None
+        self._said: ConsulState | None = None  # the last state that both queries stood behind
+        self._defaults, self._pace = Defaults(), Pace()
+        self._journal = Journal()
+        self._changed = Event()
+        self.plan = Plan()
+
+    @property
+    def registered(self) -> Registered:
+        """The apps that are taken, and those that are refused."""
+        return self._registry.registered
+
+    @property
+    def health(self) -> Mapping[AppKey, Verdict]:
+        """The verdict on each app that is taken."""
+        return dict(self.plan.health)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every source has answered once."""
+        return self._consul is None or self._said is not None
+
+    def wake(self) -> None:
+        """Some input has changed."""
+        self._changed.set()
+
+    def configure(self, policy: Policy, defaults: Defaults, pace: Pace, apps: Iterable[App]) -> None:
+        """Replace what the configuration file says."""
+        self._defaults, self._pace = defaults, pace
+        self._registry.set_policy(policy)
+        self._registry.set(Source.CONFIG, apps)
+        self.wake()
+
+    def follow(self, consul: ConsulSource | None) -> None:
+        """Replace the Consul source; what the former one said last stands until the new one is in sync."""
+        self._consul = consul
+        if consul is None:
+            self._said = None
+            self._registry.set(Source.CONSUL, ())
+        self.wake()
+
+    def try_registration(self, app: App) -> Refused | None:
+        """Tell whether an app over HTTP would be taken, as things stand. Changes nothing."""
+        others = [other for other in self._registrations.apps if other.key != app.key]
+        try:
+            refused = self._registry.set(Source.HTTP, [*others, app]).refused
+            return next((item for item in refused if item.key == app.key), None)
+        finally:
+            self._registry.set(Source.HTTP, self._registrations.apps)
+
+    def run(self) -> None:
+        """Plan for ever."""
+        while True:
+            self._changed.clear()
+            self._plan()
+            recheck_at = self.plan.recheck_at
+            self._changed.wait(None if recheck_at is None else max(0.0, recheck_at - time.monotonic()))
+
+    def _plan(self) -> None:
+        if self._consul is not None and self._consul.state.synced:
+            self._said = self._consul.state
+            self._registry.set(Source.CONSUL, self._said.apps, self._said.refused)
+        registered = self._registry.set(Source.HTTP, self._registrations.apps)
+        wanted = (VerdictKey(app.key, monitor) for app in registered.apps for monitor in app.monitors)
+        self._monitors.set(wanted, self._pace)
+        verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
+        self.plan = plan(registered.apps, verdicts, self._defaults, time.monotonic(), self.health)
+        self._reconciler.set(self.plan.intents, complete=self.complete)
+        self._journal.record(registered, self.health)
+
+    def _verdicts_of_consul(self, apps: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
+        """Answer the monitor `consul`: of a service by its id, of any other app by the service of its name."""
+        others = [app for app in apps if app.key.source is not Source.CONSUL and _CONSUL in app.monitors]
+        if self._consul is not None:
+            self._consul.judge_services(frozenset(app.name for app in others))
+        if self._said is None:
+            return {VerdictKey(app.key, _CONSUL): _UNKNOWN for app in others}
+        by_name = {VerdictKey(app.key, _CONSUL): self._said.by_name.get(app.name, _UNKNOWN) for app in others}
+        return {**self._said.verdicts, **by_name}

@@ -1,0 +1,1 @@
+"""NAT: the whole desired table, rendered and handed to a short-lived child, all or nothing."""

@@ -1,0 +1,44 @@
+"""The seam between the NAT table and the two ways of making it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from consulcast.executor.bgp.child import Spawn
+from consulcast.model import Translation
+
+
+class NatError(Exception):
+    """The table could not be read or made; the message says why, in the tool's or the kernel's words."""
+
+
+class Backend(Protocol):
+    """One way of making the table. Calls block the calling greenlet while a child runs."""
+
+    @property
+    def name(self) -> str:
+        """As in ``nat.backend``."""
+
+    def missing(self) -> str:
+        """Tell what this host lacks for it; empty: nothing that can be seen without trying."""
+
+    def leftover(self) -> bool:
+        """Whether something of ours is in the kernel. Costs next to nothing where nobody has such tables."""
+
+    def read(self) -> frozenset[Translation] | None:
+        """Read what stands of ours; ``None``: something does, but not as we make it. Raises ``NatError``."""
+
+    def apply(self, wanted: frozenset[Translation]) -> Mapping[Translation, str]:
+        """Make the table exactly this, whatever it was. Returns what could not be made, with the reason; of these
+        nothing has changed. Raises ``NatError`` when nothing at all could be done.
+        """
+
+    def remove(self) -> None:
+        """Leave nothing of ours in the kernel. Raises ``NatError``."""
+
+    def start(self, on_change: Callable[[], None], spawn: Spawn) -> None:
+        """Call ``on_change`` when the kernel tells that our rules were changed, if it does."""
+
+    def stop(self) -> None:
+        """Listen no more. The rules stay."""

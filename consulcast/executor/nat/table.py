@@ -1,0 +1,183 @@
+"""The NAT table: what is wanted is made to stand, in a greenlet of its own, and kept so.
+
+Hosts without NAT pay nothing: until a translation is wanted, or a former run has left something, no back end is
+chosen, no child started, no flow looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from consulcast.executor.bgp.child import Spawn
+from consulcast.executor.nat import conntrack
+from consulcast.executor.nat.backend import Backend, NatError
+from consulcast.executor.nat.choice import Backends
+from consulcast.model import Translation
+
+log = logging.getLogger(__name__)
+
+RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before what failed is tried again
+
+
+class NatTable:
+    """Keeps the host's translations as they were last ``set``.
+
+    ``on_change`` is called whenever ``standing`` or ``failures`` tell something new.
+    """
+
+    def __init__(
+        self,
+        backends: Backends,
+        on_change: Callable[[], None],
+        spawn: Spawn = gevent.spawn,
+        drop_flows: Callable[[Collection[Translation], Collection[Translation]], int] = conntrack.drop,
+    ) -> None:
+        self._backends = backends
+        self._on_change = on_change
+        self._spawn = spawn
+        self._drop_flows = drop_flows
+        self._backend: Backend | None = None
+        self._wanted: frozenset[Translation] | None = None  # nobody has said yet
+        self._found: frozenset[Translation] | None = None  # as read or made; None: unknown, or not as we make it
+        self._standing: frozenset[Translation] | None = None
+        self._failures: dict[Translation, str] = {}
+        self._look = True
+        self._delay = 0.0
+        self._said = ""
+        self._wake = Event()
+        self._greenlet: gevent.Greenlet[..., Any] | None = None
+
+    # -- what others say and ask -------------------------------------------------------------------------------
+
+    def set(self, translations: Collection[Translation]) -> None:
+        """Replace the whole desired table. Returns at once."""
+        wanted = frozenset(translations)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._wake.set()
+
+    def standing(self) -> frozenset[Translation] | None:
+        """Tell which are known to stand, with the flows of changed keys moved; ``None``: not looked yet."""
+        return self._standing
+
+    def failures(self) -> Mapping[Translation, str]:
+        """Tell which of the desired cannot be made to stand, and why."""
+        return self._failures
+
+    def sweep(self) -> None:
+        """Look again at what stands in the kernel, soon."""
+        if self._backend is not None and (self._wanted or self._standing):
+            self._look = True
+            self._wake.set()
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look and to act."""
+        self._greenlet = self._spawn(self._run)
+
+    def stop(self, remove: bool = True) -> None:
+        """Act no more. With ``remove`` nothing of ours is left in the kernel; without, the next start adopts it."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        if self._backend is None:
+            return
+        self._backend.stop()
+        if remove:
+            try:
+                self._backend.remove()
+            except NatError as error:
+                log.error("NAT rules are left on the host; the next start adopts or removes them: %s", error)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            before = self._standing, self._failures
+            pause = self._pass()
+            if (self._standing, self._failures) != before:
+                self._on_change()
+            self._wake.wait(pause)
+
+    # -- one pass ----------------------------------------------------------------------------------------------
+
+    def _pass(self) -> float | None:
+        """Bring the kernel nearer to what is wanted. Returns seconds until it is tried again, if it must be."""
+        try:
+            backend = self._backend or self._choose()
+            if backend is None:
+                return None
+            if self._look:
+                self._read(backend)
+            if self._wanted is not None and self._found != self._wanted:
+                self._apply(backend, self._wanted)
+            else:
+                self._failures = {}
+        except NatError as error:
+            self._look = True
+            self._failures = dict.fromkeys((self._wanted or frozenset()) - (self._standing or frozenset()), str(error))
+            return self._retry(str(error))
+        if self._failures:
+            return self._retry(next(iter(self._failures.values())))
+        if self._said:
+            log.info("NAT: well again")
+        self._said, self._delay = "", 0.0
+        return None
+
+    def _choose(self) -> Backend | None:
+        """Choose a back end as soon as there is anything to do for it."""
+        if not self._wanted and (self._standing is not None or not self._backends.leftover()):
+            self._standing = self._found = self._standing or frozenset()
+            self._failures = {}
+            return None
+        self._backend = self._backends.choose()
+        self._backend.start(self._disturbed, self._spawn)
+        return self._backend
+
+    def _disturbed(self) -> None:
+        self._look = True
+        self._wake.set()
+
+    def _read(self, backend: Backend) -> None:
+        self._look = False  # before, so that no change during the reading is overlooked
+        self._found = backend.read()
+        standing = self._found or frozenset()
+        if self._standing is not None and (lost := self._standing - standing):
+            log.warning("NAT rules were removed by somebody else: %s", _text(lost))
+        self._standing = standing
+
+    def _apply(self, backend: Backend, wanted: frozenset[Translation]) -> None:
+        before = self._standing or frozenset()
+        failures = backend.apply(wanted)
+        # what failed, of one family, is as it was
+        failed = {item.vip.version for item in failures}
+        standing = (wanted - failures.keys()) | {item for item in before if item.vip.version in failed}
+        try:
+            dropped = self._drop_flows(before, standing)
+        except OSError as error:
+            dropped = 0
+            log.warning("flows that began before a NAT rule changed keep to the old one: conntrack: %s", error)
+        self._found = wanted if not failures else None
+        self._standing, self._failures = standing, dict(failures)
+        for word, items in (("added", standing - before), ("removed", before - standing)):
+            if items:
+                log.info("NAT %s: %s", word, _text(items))
+        if dropped:
+            log.info("NAT: %d flows dropped that led elsewhere", dropped)
+
+    def _retry(self, why: str) -> float:
+        if why != self._said:
+            log.error("NAT failed, retried: %s", why)
+            self._said = why
+        self._delay = min(self._delay * 2, RETRY_MAX) if self._delay else RETRY_MIN
+        return self._delay
+
+
+def _text(translations: Collection[Translation]) -> str:
+    """List translations for a log line, the first few."""
+    texts = sorted(map(str, translations))
+    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")

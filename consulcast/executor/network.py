@@ -1,0 +1,86 @@
+"""What the kernel knows of the network around: the peers that can be spoken to, and the host's own addresses."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from consulcast.config import PeerConfig
+from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.kernel import Kernel
+from consulcast.executor.nat.destination import destinations
+from consulcast.executor.peers import Unresolved, resolve
+from consulcast.model import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network as it was found. Peers are by their key in the file."""
+
+    found: Mapping[str, Peer]
+    gaps: tuple[str, ...]  # what could not be found, and what to do about it: peers, next hops
+    nat_to: tuple[IPAddress, ...]  # this host's own addresses for NAT, one of a family at most
+    reserved: frozenset[IPAddress]  # addresses that are no VIPs: the host's own, its peers', its next hops
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The peers that can be spoken to, in the order of the file."""
+        return tuple(self.found.values())
+
+
+def look(
+    configs: Sequence[PeerConfig], router_id: ipaddress.IPv4Address | None, kernel: Kernel, vip_device: str
+) -> Network:
+    """Look. Raises ``KernelError``."""
+    found: dict[str, Peer] = {}
+    gaps = []
+    for config in configs:
+        try:
+            peer = found[config.where] = resolve(config, router_id, kernel)
+        except Unresolved as why:
+            gaps.append(str(why))
+            continue
+        for family in config.families:
+            if (peer.next_hop4 if family == "ipv4" else peer.next_hop6) is None:
+                gaps.append(
+                    f"peer {peer.address}: no {family} next hop, so no {family} VIPs for it; give the device toward it "
+                    f"a global address, or set next_hop_{family}, or leave {family} out of families"
+                )
+    return Network(
+        found,
+        tuple(gaps),
+        destinations(found.values(), kernel),
+        kernel.own_addresses(other_than=kernel.device(vip_device)) | _needed(found),
+    )
+
+
+def filled(network: Network, later: Network) -> Network:
+    """Fill the gaps of ``network`` from a later look, and change nothing else.
+
+    What was found stands: an address or a route that is away for a moment must not withdraw anything.
+    """
+    found: dict[str, Peer] = {}
+    for where in [*network.found, *later.found]:
+        before, after = network.found.get(where), later.found.get(where)
+        if before is None:
+            found[where] = later.found[where]
+        elif after is not None and after.address == before.address and after.local_address == before.local_address:
+            hop4, hop6 = before.next_hop4 or after.next_hop4, before.next_hop6 or after.next_hop6
+            found[where] = dataclasses.replace(before, next_hop4=hop4, next_hop6=hop6)
+        else:
+            found[where] = before
+    versions = {address.version for address in network.nat_to}
+    nat_to = (*network.nat_to, *(address for address in later.nat_to if address.version not in versions))
+    return Network(found, later.gaps, nat_to, network.reserved | _needed(found))
+
+
+def _needed(found: Mapping[str, Peer]) -> frozenset[IPAddress]:
+    needed = (
+        address
+        for peer in found.values()
+        for address in (peer.address, peer.local_address, peer.next_hop4, peer.next_hop6)
+        if address is not None
+    )
+    return frozenset(needed)

@@ -1,0 +1,36 @@
+"""From a monitor's text to what carries it out. `consul` and `port` are not here: events serve all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consulcast.model import MonitorSpec
+from consulcast.monitors.dns import DnsProbe
+from consulcast.monitors.exec import ExecProbe
+from consulcast.monitors.http import HttpProbe
+from consulcast.monitors.lanes import Lanes
+from consulcast.monitors.probe import Probe
+from consulcast.monitors.tcp import TcpProbe
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What bounds the probes: places for commands and for connections, quick ones and slow ones.
+
+    The slow ones mostly sleep: a hundred commands that hang until their time-out take 50 places, at 10 s and 5 s.
+    """
+
+    commands: Lanes = field(default_factory=lambda: Lanes(16, 128))
+    connections: Lanes = field(default_factory=lambda: Lanes(32, 128))
+
+
+_EXEC: dict[str, Callable[[MonitorSpec, Lanes], Probe]] = {"exec": ExecProbe}
+_NETWORK: dict[str, Callable[[MonitorSpec, Lanes], Probe]] = {"http": HttpProbe, "tcp": TcpProbe, "dns": DnsProbe}
+
+
+def probe(spec: MonitorSpec, resources: Resources) -> Probe:
+    """Make the probe of a monitor. Raises ``BadValue`` for what `notation.monitor` does not make."""
+    if spec.kind in _EXEC:
+        return _EXEC[spec.kind](spec, resources.commands)
+    return _NETWORK[spec.kind](spec, resources.connections)

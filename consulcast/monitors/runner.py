@@ -1,0 +1,181 @@
+"""All monitors of this host but ``consul``: what is wanted is looked at, and every health change is told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent.pool import Group
+
+from consulcast.model import Health, MonitorSpec, Reason, Verdict, VerdictKey
+from consulcast.monitors import factory, schedule
+from consulcast.monitors.counter import Counter
+from consulcast.monitors.factory import Resources
+from consulcast.monitors.port import Ports
+from consulcast.monitors.probe import Look, Probe
+from consulcast.monitors.schedule import Defaults
+
+log = logging.getLogger(__name__)
+
+_REASONS = {
+    Health.PASSING: Reason.PASSING,
+    Health.FAILING: Reason.MONITOR_FAILING,
+    Health.UNKNOWN: Reason.MONITOR_PENDING,
+}
+_NAME = 80  # characters of a monitor's text in a verdict
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """A monitor, whichever apps have it: its counter and its last verdict."""
+
+    spec: MonitorSpec
+    counter: Counter = field(default_factory=Counter)
+    verdict: Verdict | None = None
+    trouble: str = ""
+    greenlet: gevent.Greenlet[..., Any] | None = None
+    ended: bool = False  # nobody wants it any more
+
+
+class Monitors:
+    """Keeps a verdict for every monitor that was ``set``. Equal monitors of several apps are one.
+
+    ``on_change`` is called when a health has changed; ``on_failure`` with what a greenlet died of.
+    """
+
+    def __init__(
+        self,
+        on_change: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        defaults: Defaults | None = None,
+        resources: Resources | None = None,
+        make: Callable[[MonitorSpec, Resources], Probe] = factory.probe,
+    ) -> None:
+        self._on_change = on_change
+        self._on_failure = on_failure
+        self._defaults = defaults or Defaults()
+        self._resources = resources or Resources()
+        self._make = make
+        self._greenlets: Group = Group()
+        self._ports = Ports(self._take_port, self._spawn)
+        self._running = False
+        self._wanted: frozenset[VerdictKey] = frozenset()
+        self._watched: dict[MonitorSpec, _Watched] = {}
+        self._verdicts: dict[VerdictKey, Verdict] | None = {}
+
+    @property
+    def verdicts(self) -> Mapping[VerdictKey, Verdict]:
+        """The present verdicts; what has none yet is not in it. A new mapping whenever anything changes."""
+        if self._verdicts is None:
+            pairs = ((key, self._watched[key.monitor].verdict) for key in self._wanted)
+            self._verdicts = {key: verdict for key, verdict in pairs if verdict is not None}
+        return self._verdicts
+
+    def set(self, wanted: Iterable[VerdictKey], defaults: Defaults | None = None) -> None:
+        """Replace all that is wanted, and the defaults if given. Monitors that stay are not disturbed."""
+        keys = frozenset(key for key in wanted if key.monitor.kind != "consul")
+        defaults = defaults or self._defaults
+        if (keys, defaults) == (self._wanted, self._defaults):
+            return
+        self._wanted, self._defaults = keys, defaults
+        specs = {key.monitor for key in keys}
+        for spec in self._watched.keys() - specs:
+            self._end(self._watched.pop(spec))
+        for spec in specs - self._watched.keys():
+            self._watched[spec] = _Watched(spec)
+        self._verdicts = None
+        if self._running:
+            self._begin()
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._running = True
+        self._begin()
+
+    def stop(self) -> None:
+        """Look no more. When it returns, no command of ours is running."""
+        self._running = False
+        self._ports.stop()
+        self._greenlets.kill()
+
+    @staticmethod
+    def _end(watched: _Watched) -> None:
+        watched.ended = True
+        if watched.greenlet is not None:
+            watched.greenlet.kill(block=False)
+
+    def _begin(self) -> None:
+        """Set those to work that do not look yet, the first looks close together."""
+        ports = [spec for spec in self._watched if spec.kind == "port"]
+        self._ports.set({spec: schedule.pace(spec, self._defaults).interval for spec in ports})
+        new = [item for item in self._watched.values() if item.greenlet is None and item.spec.kind != "port"]
+        for number, watched in enumerate(new):
+            delay = schedule.first_look(number, len(new), self._defaults.interval)
+            watched.greenlet = self._spawn(self._watch, watched, delay)
+
+    def _watch(self, watched: _Watched, delay: float) -> None:
+        gevent.sleep(delay)
+        spec = watched.spec
+        probe = self._make(spec, self._resources)
+        looks = 0
+        while True:
+            started = time.monotonic()
+            look = probe.look(schedule.pace(spec, self._defaults).timeout)
+            if watched.ended:
+                return
+            self._take(watched, look)
+            looks += 1
+            pause = schedule.next_look(spec, schedule.pace(spec, self._defaults), watched.counter, looks)
+            gevent.sleep(max(0.0, started + pause - time.monotonic()))
+
+    def _take_port(self, spec: MonitorSpec, look: Look) -> None:
+        watched = self._watched.get(spec)
+        if watched is not None:
+            self._take(watched, look)
+
+    def _take(self, watched: _Watched, look: Look) -> None:
+        """Take in one look."""
+        spec, former = watched.spec, watched.verdict
+        pace = schedule.pace(spec, self._defaults)
+        detail = f"monitor {_name(spec)}: {look.detail}"
+        if look.passed is None:
+            self._in_trouble(watched, look.detail)
+        else:
+            watched.trouble = ""
+            watched.counter = watched.counter.take(look.passed, pace.rise, pace.fall)
+            if watched.counter.against:
+                word, needed = ("passed", pace.rise) if look.passed else ("failed", pace.fall)
+                detail += f" ({word} {watched.counter.against} of {needed})"
+        health = watched.counter.health
+        changed = former is None or former.health is not health
+        since = time.monotonic() if former is None or changed else former.since
+        watched.verdict = Verdict(health, _REASONS[health], detail, since)
+        if watched.verdict != former:
+            self._verdicts = None
+        if changed:
+            self._on_change()
+
+    def _in_trouble(self, watched: _Watched, why: str) -> None:
+        """It could not be looked at all: that says nothing of the service, and its verdict stands."""
+        if watched.trouble != why:
+            watched.trouble = why
+            log.warning("monitor %s cannot look, its verdict stands: %s", _name(watched.spec), why)
+
+    def _spawn(self, run: Callable[..., None], *arguments: object) -> gevent.Greenlet[..., Any]:
+        def guarded() -> None:
+            try:
+                run(*arguments)
+            except Exception as error:
+                self._on_failure(error)
+                raise
+
+        return self._greenlets.spawn(guarded)
+
+
+def _name(spec: MonitorSpec) -> str:
+    text = str(spec)
+    return text if len(text) <= _NAME else f"{text[: _NAME - 1]}…"

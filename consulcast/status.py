@@ -1,0 +1,107 @@
+"""The daemon as the HTTP endpoint sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from consulcast.core import Core
+from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+from consulcast.executor.protocols import PeerStatus
+from consulcast.model import App, Health, Reason, Refused, Source
+from consulcast.reconciler import Reconciler
+from consulcast.registration import Registration
+from consulcast.registrations import Registrations
+from consulcast.web.view import AppState, AppView, Messages, SessionInfo, VipView
+
+_STATES = {
+    Health.PASSING: AppState.PASSING,
+    Health.FAILING: AppState.FAILING,
+    Health.DRAINING: AppState.DRAINING,
+    Health.UNKNOWN: AppState.UNKNOWN,
+}
+
+
+class Status:
+    """Answers ``web.view.View`` from the parts; holds nothing of its own but whether there ever was a route."""
+
+    def __init__(
+        self,
+        core: Core,
+        reconciler: Reconciler,
+        speaker: ExaBgpSpeaker,
+        registrations: Registrations,
+        reload: Callable[[], str | None],
+    ) -> None:
+        self._core, self._reconciler, self._speaker = core, reconciler, speaker
+        self._registrations, self._reload = registrations, reload
+
+    def register(self, registration: Registration) -> AppView | Refused:
+        """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
+        app = registration.app()
+        refused = self._core.try_registration(app)
+        if refused is not None:
+            return refused
+        self._registrations.put(registration)
+        return self._taken(app)
+
+    def unregister(self, name: str) -> bool:
+        """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""
+        return self._registrations.remove(name)
+
+    def apps(self) -> Sequence[AppView]:
+        """Every app of every source, the refused ones too."""
+        registered = self._core.registered
+        taken = {app.key for app in registered.apps}
+        views = [self._taken(app) for app in registered.apps]
+        for item in registered.refused:
+            if item.key not in taken:
+                views.append(AppView(item.key, Registration(item.name), AppState.REFUSED, item.reason, item.detail))
+        return views
+
+    def vips(self) -> Sequence[VipView]:
+        """Every VIP that is asked for."""
+        apps = {intent.vip: intent.apps for intent in self._core.plan.intents}
+        found = self._reconciler.status().values()
+        return [VipView(item.vip, item.reason, item.detail, apps.get(item.vip, ())) for item in found]
+
+    def peers(self) -> Sequence[PeerStatus]:
+        """Every peer, in the order of the configuration."""
+        return self._speaker.peers()
+
+    def info(self) -> SessionInfo | None:
+        """The first peer's session; ``None`` before the first announcement."""
+        peers = self._speaker.peers()
+        if not peers or not self._reconciler.ever_announced:
+            return None
+        found = self._speaker.look(peers[0].address)
+        if found is None:
+            return SessionInfo(peers[0])
+        return SessionInfo(peers[0], found.router_id, _messages(found.sent), _messages(found.received))
+
+    def reload(self) -> str | None:
+        """Read the configuration file anew. Returns why it was not taken; nothing is changed then."""
+        return self._reload()
+
+    def ready(self) -> str | None:
+        """Why the host is not yet as it should be after the start; ``None`` once it has been."""
+        if not self._core.complete:
+            return "Consul has not given a good answer yet"
+        return None if self._reconciler.ever_complete else "the first reconcile is not complete"
+
+    def healthy(self) -> str | None:
+        """Why the daemon does not do its work; ``None`` while it does."""
+        return None  # a part that fails ends the daemon
+
+    def _taken(self, app: App) -> AppView:
+        verdict = self._core.health.get(app.key)
+        held = self._registrations.held(app.name) if app.key.source is Source.HTTP else None
+        asked = held.registration if held else Registration.of(app)
+        expires_at = held.expires_at if held else None
+        if verdict is None:
+            return AppView(app.key, asked, AppState.UNKNOWN, Reason.MONITOR_PENDING, expires_at=expires_at)
+        state = _STATES[verdict.health]
+        return AppView(app.key, asked, state, verdict.reason, verdict.detail, verdict.since, expires_at)
+
+
+def _messages(counts: Mapping[str, int]) -> Messages:
+    return Messages(*(counts.get(kind, 0) for kind in ("open", "update", "keepalive", "notification")))

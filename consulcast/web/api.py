@@ -1,0 +1,94 @@
+"""The JSON API, version 1, and the probes."""
+
+from __future__ import annotations
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from consulcast.model import Refused, Source
+from consulcast.registration import check_name
+from consulcast.web.bodies import AppBody, AppRequest, AppsBody, PeerBody, PeersBody, StatusBody, VipBody, VipsBody
+from consulcast.web.errors import Failed, Problem, refused
+from consulcast.web.view import View
+
+
+def blueprint(view: View) -> Blueprint:
+    """``/v1/…``, ``/healthz`` and ``/readyz``."""
+    urls = Blueprint("api", __name__)
+
+    @urls.get("/v1/apps")
+    def apps() -> Response:
+        return _json(AppsBody([AppBody.of(app) for app in view.apps()]))
+
+    @urls.get("/v1/apps/<anything:name>")
+    def app(name: str) -> Response:
+        check_name(name)
+        for one in view.apps():
+            if one.key == (Source.HTTP, name):
+                return _json(AppBody.of(one))
+        raise _unknown(view, name)
+
+    @urls.put("/v1/apps/<anything:name>")
+    def register(name: str) -> Response:
+        verdict = view.register(_read(AppRequest).registration(name))
+        if isinstance(verdict, Refused):
+            raise refused(verdict)
+        return _json(AppBody.of(verdict))
+
+    @urls.delete("/v1/apps/<anything:name>")
+    def unregister(name: str) -> Response:
+        check_name(name)
+        if not view.unregister(name):
+            raise _unknown(view, name)
+        return Response(status=204)
+
+    @urls.get("/v1/vips")
+    def vips() -> Response:
+        return _json(VipsBody([VipBody.of(vip) for vip in view.vips()]))
+
+    @urls.get("/v1/peers")
+    def peers() -> Response:
+        return _json(PeersBody([PeerBody.of(peer) for peer in view.peers()]))
+
+    @urls.post("/v1/reload")
+    def reload() -> Response:
+        trouble = view.reload()
+        if trouble is not None:
+            raise Failed(409, Problem.BAD_CONFIG, trouble)
+        return Response(status=204)
+
+    @urls.get("/healthz")
+    def healthz() -> Response:
+        trouble = view.healthy()
+        if trouble is not None:
+            raise Failed(503, Problem.UNHEALTHY, trouble)
+        return _json(StatusBody("ok"))
+
+    @urls.get("/readyz")
+    def readyz() -> Response:
+        trouble = view.ready()
+        if trouble is not None:
+            raise Failed(503, Problem.NOT_READY, trouble)
+        return _json(StatusBody("ready"))
+
+    return urls
+
+
+def _read(shape: type[AppRequest]) -> AppRequest:
+    if request.mimetype != "application/json":
+        what = f"Content-Type {request.mimetype!r}" if request.mimetype else "no Content-Type"
+        raise Failed(415, Problem.UNSUPPORTED_MEDIA_TYPE, f"{what}: send application/json")
+    try:
+        return msgspec.json.decode(request.get_data(cache=False), type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failed(400, Problem.BAD_REQUEST, f"body: {error}") from None
+
+
+def _unknown(view: View, name: str) -> Failed:
+    elsewhere = sorted({app.key.source for app in view.apps() if name in (app.key.id, app.asked.name)} - {Source.HTTP})
+    hint = f"; it comes from {' and '.join(elsewhere)}: see /v1/apps" if elsewhere else ""
+    return Failed(404, Problem.NOT_FOUND, f"no app {name!r} is registered over HTTP{hint}")
+
+
+def _json(body: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(body) + b"\n", content_type="application/json")

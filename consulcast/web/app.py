@@ -1,0 +1,30 @@
+"""The Flask application: every URL over one view of the daemon."""
+
+from __future__ import annotations
+
+from flask import Flask
+from werkzeug.routing import BaseConverter
+
+from consulcast.web import api, errors, gocast, guard, openapi
+from consulcast.web.server import MAX_BODY
+from consulcast.web.view import View
+
+
+class _Anything(BaseConverter):
+    """A name in a path, whatever it is made of: slashes too, as the server decodes ``%2F``, and line ends."""
+
+    regex = r"[\s\S]+"
+    part_isolating = False
+
+
+def make_app(view: View) -> Flask:
+    """Build the application."""
+    app = Flask("consulcast", static_folder=None, template_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.url_map.converters["anything"] = _Anything
+    app.url_map.merge_slashes = False  # the name `a//b` is not `a/b`
+    errors.install(app)
+    guard.install(app)
+    for urls in (gocast.blueprint(view), api.blueprint(view), openapi.blueprint()):
+        app.register_blueprint(urls)
+    return app

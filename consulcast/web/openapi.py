@@ -1,0 +1,160 @@
+"""The OpenAPI document: the paths by hand, the schemas from the bodies themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+
+from consulcast import __version__
+from consulcast.registration import MAX_NAME, MAX_TEXT, MAX_VALUES
+from consulcast.web.bodies import AppBody, AppRequest, AppsBody, PeersBody, StatusBody, VipsBody
+from consulcast.web.errors import Error
+
+Json = dict[str, Any]
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "format": "app-name"}
+_ERRORS = {
+    400: "The request or a value of it cannot be read",
+    403: "A browser sent it on behalf of another site",
+    404: "There is no such app",
+    409: "Not allowed: the reason code and the text are those of the log",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    500: "The change cannot be written, or the daemon erred",
+    503: "Not so; the message says why",
+    507: "The change cannot be written: the disk is full",
+}
+
+
+def blueprint() -> Blueprint:
+    """``/v1/openapi.json``."""
+    urls = Blueprint("openapi", __name__)
+    text = msgspec.json.encode(document()) + b"\n"
+
+    @urls.get("/v1/openapi.json")
+    def openapi() -> Response:
+        return Response(text, content_type="application/json")
+
+    return urls
+
+
+def document() -> Json:
+    """Build the document, OpenAPI 3.1."""
+    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, StatusBody, Error)
+    _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "consulcast",
+            "version": __version__,
+            "description": "Announces service VIPs over BGP. The URLs outside /v1 are GoCast's, and the probes.",
+        },
+        "paths": _API | _GOCAST,
+        "components": {"schemas": schemas},
+    }
+
+
+def _json(shape: str | None, what: str) -> Json:
+    if shape is None:
+        return {"description": what}
+    schema = {"$ref": f"#/components/schemas/{shape}"}
+    return {"description": what, "content": {"application/json": {"schema": schema}}}
+
+
+def _text(what: str) -> Json:
+    return {"description": what, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def _operation(name: str, summary: str, status: int, answer: Json, *errors: int, **more: Any) -> Json:
+    wrong = {str(code): _json("Error", _ERRORS[code]) for code in errors}
+    return {"operationId": name, "summary": summary, "responses": {str(status): answer, **wrong}, **more}
+
+
+def _gocast(name: str, summary: str, answer: Json, *errors: int, parameters: list[Json]) -> Json:
+    wrong = {str(code): _text(_ERRORS[code]) for code in errors}
+    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": {"200": answer, **wrong}}
+
+
+def _query(name: str, schema: Json, what: str, required: bool = False) -> Json:
+    return {"name": name, "in": "query", "required": required, "description": what, "schema": schema}
+
+
+def _list(form: str) -> Json:
+    items = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "format": form}
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": MAX_VALUES}
+
+
+_APP: Json = {"name": "name", "in": "path", "required": True, "schema": _NAME}
+_WISH = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AppRequest"}}}}
+
+_API: Json = {
+    "/v1/apps": {
+        "get": _operation("apps", "Every app of every source", 200, _json("AppsBody", "The apps")),
+    },
+    "/v1/apps/{name}": {
+        "parameters": [_APP],
+        "get": _operation("app", "One app that is registered over HTTP", 200, _json("AppBody", "The app"), 400, 404),
+        "put": _operation(
+            *("register", "Register an app, change it in place, or renew its time to live"),
+            *(200, _json("AppBody", "The app as it stands now")),
+            *(400, 403, 409, 413, 415, 500, 507),
+            requestBody=_WISH,
+        ),
+        "delete": _operation(
+            *("unregister", "Let an app go that was registered over HTTP"),
+            *(204, _json(None, "It is let go")),
+            *(400, 403, 404, 500, 507),
+        ),
+    },
+    "/v1/vips": {"get": _operation("vips", "Every VIP that is asked for", 200, _json("VipsBody", "The VIPs"))},
+    "/v1/peers": {"get": _operation("peers", "Every BGP neighbour", 200, _json("PeersBody", "The peers"))},
+    "/v1/reload": {
+        "post": _operation(
+            *("reload", "Read the configuration file anew; a bad one changes nothing"),
+            *(204, _json(None, "It holds now")),
+            *(403, 409),
+        )
+    },
+    "/healthz": {"get": _operation("healthz", "Does the daemon work?", 200, _json("StatusBody", "It does"), 503)},
+    "/readyz": {
+        "get": _operation("readyz", "Has the host once been as it should be?", 200, _json("StatusBody", "It has"), 503)
+    },
+}
+
+_GOCAST: Json = {
+    "/register": {
+        "get": _gocast(
+            *("gocastRegister", "GoCast's: register an app, change it in place, or renew it", _text("Registered")),
+            *(400, 403, 500, 507),
+            parameters=[
+                _query("name", _NAME, "The app", required=True),
+                _query("vip", _list("vip"), "address/length, repeatable", required=True),
+                _query("monitor", _list("monitor"), "A health check, repeatable: all must pass"),
+                _query("nat", _list("nat"), "proto:port or proto:listenPort:destPort, repeatable"),
+                _query("vip_communities", {"type": "string", "format": "communities"}, "Comma-separated"),
+                _query("ttl", {"type": "string", "format": "ttl"}, "Lapses after this unless registered again"),
+            ],
+        )
+    },
+    "/unregister": {
+        "get": _gocast(
+            *("gocastUnregister", "GoCast's: let an app go", _text("It is not registered any more")),
+            *(400, 403, 500, 507),
+            parameters=[_query("name", {"type": "string", "minLength": 1}, "The app, known or not", required=True)],
+        )
+    },
+    "/info": {
+        "get": _gocast(
+            "gocastInfo",
+            "GoCast's: the first peer in GoBGP's JSON; null before the first announcement",
+            {
+                "description": "The peer; state.session_state is 6 while the session is established",
+                "content": {"application/json": {"schema": {"type": ["object", "null"]}}},
+            },
+            parameters=[],
+        )
+    },
+    "/ping": {"get": _gocast("gocastPing", "GoCast's: is anybody there?", _text("I-AM-ALIVE"), parameters=[])},
+}

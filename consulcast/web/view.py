@@ -1,0 +1,111 @@
+"""What the HTTP endpoint sees of the daemon, and what it may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from consulcast.executor.protocols import PeerStatus
+from consulcast.model import AppKey, IPAddress, Reason, Refused, Vip
+from consulcast.registration import Registration
+
+
+class AppState(StrEnum):
+    """How an app is."""
+
+    PASSING = "passing"
+    FAILING = "failing"
+    DRAINING = "draining"
+    UNKNOWN = "unknown"  # no verdict yet
+    REFUSED = "refused"  # asked for, and not taken
+
+
+class VipState(StrEnum):
+    """How a VIP is on this host."""
+
+    ANNOUNCED = "announced"
+    PENDING = "pending"  # on its way
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class AppView:
+    """An app as it stands. Times are of the monotonic clock; ``since`` is when ``state`` last changed."""
+
+    key: AppKey
+    asked: Registration  # in the words of its source, as far as they could be read
+    state: AppState
+    reason: Reason
+    detail: str = ""
+    since: float | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VipView:
+    """A VIP as it stands."""
+
+    vip: Vip
+    reason: Reason
+    detail: str = ""
+    apps: tuple[AppKey, ...] = ()
+
+    @property
+    def state(self) -> VipState:
+        """The reason in one word."""
+        if self.reason is Reason.ANNOUNCED:
+            return VipState.ANNOUNCED
+        return VipState.PENDING if self.reason in (Reason.ANNOUNCING, Reason.MONITOR_PENDING) else VipState.DOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """BGP messages of a session in one direction."""
+
+    open: int = 0
+    update: int = 0
+    keepalive: int = 0
+    notification: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What GoCast tells of its one peer. ``router_id`` is the peer's; ``None`` before its OPEN."""
+
+    peer: PeerStatus
+    router_id: IPAddress | None = None
+    sent: Messages = field(default_factory=Messages)
+    received: Messages = field(default_factory=Messages)
+
+
+class View(Protocol):
+    """The daemon, seen from the web."""
+
+    def register(self, registration: Registration) -> AppView | Refused:
+        """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
+
+    def unregister(self, name: str) -> bool:
+        """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""
+
+    def apps(self) -> Sequence[AppView]:
+        """Every app of every source, the refused ones too."""
+
+    def vips(self) -> Sequence[VipView]:
+        """Every VIP that is asked for."""
+
+    def peers(self) -> Sequence[PeerStatus]:
+        """Every peer, in the order of the configuration."""
+
+    def info(self) -> SessionInfo | None:
+        """The first peer's session; ``None`` before the first announcement."""
+
+    def reload(self) -> str | None:
+        """Read the configuration file anew. Returns why it was not taken; nothing is changed then."""
+
+    def ready(self) -> str | None:
+        """Why the host is not yet as it should be after the start; ``None`` once it has been."""
+
+    def healthy(self) -> str | None:
+        """Why the daemon does not do its work; ``None`` while it does."""

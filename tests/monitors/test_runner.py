@@ -1,0 +1,200 @@
+"""All monitors together: what is told, when, and what is shared."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+
+from consulcast import notation
+from consulcast.model import AppKey, Health, MonitorSpec, Reason, Source, Verdict, VerdictKey
+from consulcast.monitors.factory import Resources
+from consulcast.monitors.probe import Look, Probe
+from consulcast.monitors.runner import Monitors
+from consulcast.monitors.schedule import Defaults
+
+INTERVAL = 0.05
+
+
+class Scripted:
+    """A probe that sees what the test says."""
+
+    def __init__(self) -> None:
+        self.sees = Look(True, "fine")
+        self.looks = 0
+        self.error: Exception | None = None
+
+    def look(self, timeout: float) -> Look:
+        self.looks += 1
+        if self.error:
+            raise self.error
+        return self.sees
+
+
+class World:
+    """Monitors with scripted probes."""
+
+    def __init__(self) -> None:
+        self.probes: dict[str, Scripted] = {}
+        self.made: list[str] = []
+        self.changes = 0
+        self.failures: list[BaseException] = []
+        self.monitors = Monitors(self._changed, self.failures.append, Defaults(INTERVAL, 1.0), make=self._make)
+        self.monitors.start()
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def _make(self, spec: MonitorSpec, resources: Resources) -> Probe:
+        self.made.append(str(spec))
+        return self.probe(str(spec))
+
+    def probe(self, text: str) -> Scripted:
+        return self.probes.setdefault(text, Scripted())
+
+    def want(self, *pairs: tuple[str, str]) -> None:
+        self.monitors.set(key(app, text) for app, text in pairs)
+
+    def verdict(self, app: str, text: str) -> Verdict | None:
+        return self.monitors.verdicts.get(key(app, text))
+
+    def health(self, app: str, text: str) -> Health | None:
+        verdict = self.verdict(app, text)
+        return verdict.health if verdict is not None else None
+
+
+def key(app: str, text: str) -> VerdictKey:
+    return VerdictKey(AppKey(Source.CONFIG, app), notation.monitor(text))
+
+
+def until(seen: Callable[[], object]) -> None:
+    end = time.monotonic() + 3.0
+    while not seen():
+        assert time.monotonic() < end
+        gevent.sleep(0.002)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.monitors.stop()
+
+
+def test_first_look_decides_and_is_told(world: World) -> None:
+    world.probe("exec:b").sees = Look(False, "exit status 1: no")
+    world.want(("a", "exec:a"), ("b", "exec:b"))
+    assert world.monitors.verdicts == {}
+    before = time.monotonic()
+    until(lambda: len(world.monitors.verdicts) == 2)
+    assert world.verdict("a", "exec:a") == Verdict(Health.PASSING, Reason.PASSING, "monitor exec:a: fine")
+    failing = world.verdict("b", "exec:b")
+    assert failing == Verdict(Health.FAILING, Reason.MONITOR_FAILING, "monitor exec:b: exit status 1: no")
+    assert failing is not None
+    assert before <= failing.since <= time.monotonic()
+    assert world.changes == 2
+
+
+def test_equal_monitors_of_several_apps_are_one(world: World) -> None:
+    world.want(("a", "exec:x"), ("b", "exec:x"), ("c", "exec:x;fall=3"))
+    until(lambda: len(world.monitors.verdicts) == 3)
+    assert sorted(world.made) == ["exec:x", "exec:x;fall=3"]
+    world.want(("b", "exec:x"))
+    looks = world.probe("exec:x").looks
+    until(lambda: world.probe("exec:x").looks > looks + 1)
+    assert set(world.monitors.verdicts) == {key("b", "exec:x")}
+    assert len(world.made) == 2
+
+
+def test_one_failed_look_is_not_told_and_two_are(world: World) -> None:
+    world.want(("a", "exec:a;fall=2"))
+    until(lambda: world.health("a", "exec:a;fall=2"))
+    since = world.monitors.verdicts[key("a", "exec:a;fall=2")].since
+    probe = world.probe("exec:a;fall=2")
+    probe.sees = Look(False, "no")
+    until(lambda: "failed 1 of 2" in world.monitors.verdicts[key("a", "exec:a;fall=2")].detail)
+    assert (world.changes, world.monitors.verdicts[key("a", "exec:a;fall=2")].since) == (1, since)
+    until(lambda: world.health("a", "exec:a;fall=2") is Health.FAILING)
+    assert world.changes == 2
+    assert world.monitors.verdicts[key("a", "exec:a;fall=2")].since > since
+
+
+def test_verdicts_are_swapped_whole(world: World) -> None:
+    world.want(("a", "exec:a"))
+    until(lambda: world.monitors.verdicts)
+    before = world.monitors.verdicts
+    assert world.monitors.verdicts is before
+    world.probe("exec:a").sees = Look(False, "no")
+    until(lambda: world.health("a", "exec:a") is Health.FAILING)
+    assert before[key("a", "exec:a")].health is Health.PASSING
+
+
+def test_consul_is_not_looked_at_here(world: World) -> None:
+    world.want(("a", "consul"))
+    gevent.sleep(0.01)
+    assert world.made == []
+    assert world.monitors.verdicts == {}
+
+
+def test_a_look_that_could_not_be_taken_leaves_the_verdict_and_warns_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.probe("exec:b").sees = Look(None, "no memory")
+    world.want(("a", "exec:a"), ("b", "exec:b"))
+    until(lambda: len(world.monitors.verdicts) == 2)
+    assert world.health("b", "exec:b") is Health.UNKNOWN
+    with caplog.at_level(logging.WARNING):
+        world.probe("exec:a").sees = Look(None, "no memory")
+        looks = world.probe("exec:a").looks
+        until(lambda: world.probe("exec:a").looks > looks + 3)
+    assert world.health("a", "exec:a") is Health.PASSING
+    assert len([record for record in caplog.records if "exec:a" in record.message]) == 1
+
+
+def test_what_is_not_wanted_any_more_is_not_looked_at(world: World) -> None:
+    world.want(("a", "exec:a"))
+    until(lambda: world.monitors.verdicts)
+    world.want()
+    assert world.monitors.verdicts == {}
+    looks = world.probe("exec:a").looks
+    gevent.sleep(3 * INTERVAL)
+    assert world.probe("exec:a").looks == looks
+
+
+def test_what_comes_back_begins_anew(world: World) -> None:
+    world.want(("a", "exec:a"))
+    until(lambda: world.monitors.verdicts)
+    world.want()
+    world.probe("exec:a").sees = Look(False, "no")
+    world.want(("a", "exec:a"))
+    assert world.monitors.verdicts == {}
+    until(lambda: world.health("a", "exec:a") is Health.FAILING)
+
+
+def test_other_defaults_hold_from_the_next_look_on(world: World) -> None:
+    world.want(("a", "exec:a"))
+    until(lambda: world.probe("exec:a").looks > 2)
+    world.monitors.set([key("a", "exec:a")], Defaults(60.0, 1.0))
+    gevent.sleep(2 * INTERVAL)
+    looks = world.probe("exec:a").looks
+    gevent.sleep(3 * INTERVAL)
+    assert world.probe("exec:a").looks == looks
+    assert world.made == ["exec:a"]
+
+
+def test_a_probe_that_dies_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda *_: None)
+    world.probe("exec:a").error = ZeroDivisionError()
+    world.want(("a", "exec:a"))
+    until(lambda: world.failures)
+    assert isinstance(world.failures[0], ZeroDivisionError)
+
+
+def test_long_commands_are_cut_in_a_verdict(world: World) -> None:
+    text = "exec:" + "x" * 500
+    world.want(("a", text))
+    until(lambda: world.monitors.verdicts)
+    assert len(world.monitors.verdicts[key("a", text)].detail) < 120

@@ -1,0 +1,91 @@
+"""A daemon without a host: registers by the real rules, and says of the rest what it is told to."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from consulcast.executor.protocols import PeerStatus, SessionState
+from consulcast.model import AppKey, Reason, Refused, Source
+from consulcast.policy import Policy
+from consulcast.registration import Registration
+from consulcast.registrations import NotStored
+from consulcast.registry import Registry
+from consulcast.web.view import AppState, AppView, SessionInfo, VipView
+
+BOTH = frozenset({4, 6})
+PEER = PeerStatus(
+    address=ipaddress.ip_address("198.51.100.1"),
+    peer_as=65000,
+    local_as=65001,
+    local_address=ipaddress.ip_address("198.51.100.2"),
+    state=SessionState.UP,
+    since=0.0,
+)
+
+
+def rules() -> Registry:
+    return Registry(Policy(frozenset({PEER.address, PEER.local_address}), exec_from=frozenset(Source), nat=BOTH))
+
+
+@dataclass
+class Daemon:
+    """``registered`` is by name; ``calls`` counts what changed."""
+
+    registered: dict[str, Registration] = field(default_factory=dict)
+    registry: Registry = field(default_factory=rules)
+    disk: NotStored | None = None
+    session: SessionInfo | None = None
+    bad_file: str | None = None
+    trouble: str | None = None
+    others: list[AppView] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def register(self, registration: Registration) -> AppView | Refused:
+        app = registration.app()
+        wanted = {**self.registered, registration.name: registration}
+        for refusal in self.registry.set(Source.HTTP, [item.app() for item in wanted.values()]).refused:
+            if refusal.key == app.key:
+                self.registry.set(Source.HTTP, [item.app() for item in self.registered.values()])
+                return refusal
+        if self.disk:
+            raise self.disk
+        if wanted != self.registered:
+            self.calls.append(f"register {registration.name}")
+        self.registered = wanted
+        return self._view(registration)
+
+    def unregister(self, name: str) -> bool:
+        if self.disk:
+            raise self.disk
+        if name in self.registered:
+            self.calls.append(f"unregister {name}")
+        return self.registered.pop(name, None) is not None
+
+    def apps(self) -> list[AppView]:
+        return [*map(self._view, self.registered.values()), *self.others]
+
+    def vips(self) -> list[VipView]:
+        apps = [item.app() for item in self.registered.values()]
+        return [VipView(vip, Reason.ANNOUNCED, "", (app.key,)) for app in apps for vip in app.vips]
+
+    def peers(self) -> list[PeerStatus]:
+        return [PEER]
+
+    def info(self) -> SessionInfo | None:
+        return self.session
+
+    def reload(self) -> str | None:
+        self.calls.append("reload")
+        return self.bad_file
+
+    def ready(self) -> str | None:
+        return self.trouble
+
+    def healthy(self) -> str | None:
+        return self.trouble
+
+    def _view(self, asked: Registration) -> AppView:
+        key = AppKey(Source.HTTP, asked.name)
+        expires_at = 100.0 if asked.ttl else None
+        return AppView(key, asked, AppState.PASSING, Reason.PASSING, since=0.0, expires_at=expires_at)

@@ -1,0 +1,250 @@
+"""The JSON API: what it answers, and how it says no."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from consulcast.model import AppKey, Reason, Source
+from consulcast.registration import Registration
+from consulcast.registrations import NotStored
+from consulcast.web.server import MAX_BODY
+from consulcast.web.view import AppState, AppView
+from tests.web.daemon import Daemon
+
+DNS = {"vips": ["203.0.113.10/32"]}
+
+
+def problem(response: TestResponse) -> tuple[int, str, str]:
+    assert response.mimetype == "application/json"
+    body = response.json
+    assert body is not None
+    assert body.keys() == {"code", "reason", "message"}
+    assert body["code"] == response.status_code
+    return response.status_code, body["reason"], body["message"]
+
+
+def test_put_answers_with_the_app_as_it_stands(client: FlaskClient, daemon: Daemon) -> None:
+    wish = {
+        "vips": ["203.0.113.10/32", "2001:db8::10/128"],
+        "monitors": ["port:tcp:53"],
+        "nats": ["udp:53:8053"],
+        "communities": ["65000:1", "no-export"],
+        "ttl": "1m",
+    }
+    response = client.put("/v1/apps/dns", json=wish)
+    assert response.status_code == 200
+    body = response.json
+    assert body is not None
+    assert {key: body[key] for key in wish} == wish
+    assert (body["source"], body["id"], body["name"]) == ("http", "dns", "dns")
+    assert (body["state"], body["reason"]) == ("passing", "passing")
+    assert body["since"].endswith("Z")
+    assert body["expires"].endswith("Z")
+    assert daemon.registered["dns"].ttl == "1m"
+    assert client.get("/v1/apps/dns").json == body
+
+
+def test_delete_lets_it_go_once(client: FlaskClient, daemon: Daemon) -> None:
+    client.put("/v1/apps/dns", json=DNS)
+    assert client.delete("/v1/apps/dns").status_code == 204
+    assert not daemon.registered
+    assert problem(client.delete("/v1/apps/dns"))[:2] == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a%20b", "a b"),
+        ("a%2Fb", "a/b"),
+        ("a%2F%2Fb", "a//b"),
+        ("%2Fa%2F", "/a/"),
+        ("..%2F..%2Fetc%2Fpasswd", "../../etc/passwd"),
+        ("it's%22%3B%24(x)", "it's\";$(x)"),
+        ("%E6%97%A5", "日"),
+        ("a+b", "a+b"),
+        ("a%252F", "a%2F"),
+    ],
+)
+def test_names_in_the_path_are_decoded_once(client: FlaskClient, daemon: Daemon, path: str, name: str) -> None:
+    assert client.put(f"/v1/apps/{path}", json=DNS).status_code == 200
+    assert list(daemon.registered) == [name]
+    assert client.get(f"/v1/apps/{path}").json["name"] == name  # type: ignore[index]
+    assert client.delete(f"/v1/apps/{path}").status_code == 204
+
+
+@pytest.mark.parametrize("path", ["a%0Ab", "a%00", "%7F", "a" * 129, "%E2%80%A8", "%C2%9Bm"])
+def test_names_without_print_are_refused(client: FlaskClient, daemon: Daemon, path: str) -> None:
+    for response in (client.put(f"/v1/apps/{path}", json=DNS), client.get(f"/v1/apps/{path}")):
+        code, reason, message = problem(response)
+        assert (code, reason) == (400, "bad-value")
+        assert "printable" in message
+    assert not daemon.registered
+
+
+@pytest.mark.parametrize("path", ["/v1/vips?x=%FF", "/register?name=a%C3&vip=203.0.113.1/32"])
+def test_url_that_is_no_utf8_is_refused(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 400
+    assert "the URL is not UTF-8" in response.text
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ({}, "missing required field `vips`"),
+        ({"vips": []}, "`$.vips`"),
+        ({"vips": "203.0.113.10/32"}, "Expected `array`"),
+        ({**DNS, "monitor": ["port:tcp:53"]}, "unknown field `monitor`"),
+        ({**DNS, "ttl": 30}, "Expected `str`"),
+        ({**DNS, "monitors": [None]}, "`$.monitors[0]`"),
+        ([], "Expected `object`"),
+    ],
+)
+def test_bodies_of_another_shape_are_refused_with_the_place(client: FlaskClient, wish: Any, says: str) -> None:
+    code, reason, message = problem(client.put("/v1/apps/dns", json=wish))
+    assert (code, reason) == (400, "bad-request")
+    assert says in message
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 60000, b'{"vips":["\\ud800"]}', b"NaN"])
+def test_bodies_that_are_no_json_are_refused(client: FlaskClient, daemon: Daemon, body: bytes) -> None:
+    response = client.put("/v1/apps/dns", data=body, content_type="application/json")
+    assert problem(response)[0] == 400
+    assert not daemon.registered
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason", "says"),
+    [
+        ({"vips": ["203.0.113.10"]}, "bad-value", "no prefix length"),
+        ({**DNS, "monitors": ["smoke:signal"]}, "bad-value", "kind 'smoke'"),
+        ({**DNS, "nats": ["tcp:0"]}, "bad-value", "1 to 65535"),
+        ({**DNS, "communities": ["asn:nn"]}, "bad-value", "community 'asn:nn'"),
+        ({**DNS, "ttl": "0"}, "bad-value", "1s to 8760h"),
+    ],
+)
+def test_bad_values_are_refused_with_what_to_write(
+    client: FlaskClient, daemon: Daemon, wish: Any, reason: str, says: str
+) -> None:
+    code, found, message = problem(client.put("/v1/apps/dns", json=wish))
+    assert (code, found) == (400, reason)
+    assert says in message
+    assert not daemon.registered
+
+
+@pytest.mark.parametrize(
+    ("vip", "says"),
+    [
+        ("0.0.0.0/0", "default route"),
+        ("127.0.0.1/32", "loopback"),
+        ("224.0.0.1/32", "multicast"),
+        ("::/128", "unspecified"),
+        ("198.51.100.1/32", "this host or a peer of it"),
+    ],
+)
+def test_what_the_rules_refuse_is_a_conflict_in_the_words_of_the_log(
+    client: FlaskClient, daemon: Daemon, vip: str, says: str
+) -> None:
+    code, reason, message = problem(client.put("/v1/apps/dns", json={"vips": [vip]}))
+    assert (code, reason) == (409, "vip-not-allowed")
+    assert says in message
+    assert not daemon.registered
+
+
+def test_a_refused_change_leaves_what_stands(client: FlaskClient, daemon: Daemon) -> None:
+    client.put("/v1/apps/a", json={"vips": ["203.0.113.1/24"]})
+    client.put("/v1/apps/b", json=DNS)
+    code, reason, _ = problem(client.put("/v1/apps/b", json={"vips": ["203.0.113.2/24"]}))
+    assert (code, reason) == (409, "vip-conflict")
+    assert daemon.registered["b"].vips == ("203.0.113.10/32",)
+
+
+def test_apps_of_every_source_are_listed_and_only_those_of_http_go(client: FlaskClient, daemon: Daemon) -> None:
+    asked = Registration("dns", ("203.0.113.9/32",))
+    key = AppKey(Source.CONSUL, "dns-1")
+    daemon.others = [AppView(key, asked, AppState.FAILING, Reason.MONITOR_FAILING, "port 53: nobody listens", 1.0)]
+    client.put("/v1/apps/web", json=DNS)
+    apps = client.get("/v1/apps").json["apps"]  # type: ignore[index]
+    assert [(app["source"], app["id"], app["state"], app["reason"]) for app in apps] == [
+        ("http", "web", "passing", "passing"),
+        ("consul", "dns-1", "failing", "monitor-failing"),
+    ]
+    code, _, message = problem(client.delete("/v1/apps/dns"))
+    assert code == 404
+    assert "it comes from consul" in message
+
+
+def test_vips_and_peers(client: FlaskClient) -> None:
+    client.put("/v1/apps/web", json={"vips": ["203.0.113.10/24"]})
+    assert client.get("/v1/vips").json == {
+        "vips": [
+            {
+                "vip": "203.0.113.10/24",
+                "prefix": "203.0.113.0/24",
+                "state": "announced",
+                "reason": "announced",
+                "detail": "",
+                "apps": ["http:web"],
+            }
+        ]
+    }
+    (peer,) = client.get("/v1/peers").json["peers"]  # type: ignore[index]
+    assert (peer["address"], peer["state"], peer["peer_as"]) == ("198.51.100.1", "up", 65000)
+
+
+def test_reload_tells_why_the_file_was_not_taken(client: FlaskClient, daemon: Daemon) -> None:
+    assert client.post("/v1/reload").status_code == 204
+    daemon.bad_file = "config.yaml:3: bgp.peer_as: is missing"
+    assert problem(client.post("/v1/reload")) == (409, "bad-config", daemon.bad_file)
+    assert daemon.calls == ["reload", "reload"]
+
+
+def test_probes(client: FlaskClient, daemon: Daemon) -> None:
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").json == {"status": "ready"}
+    daemon.trouble = "Consul has not answered yet"
+    assert problem(client.get("/healthz")) == (503, "unhealthy", daemon.trouble)
+    assert problem(client.get("/readyz")) == (503, "not-ready", daemon.trouble)
+
+
+def test_errors_of_the_url_are_json_too(client: FlaskClient) -> None:
+    assert problem(client.get("/nowhere"))[:2] == (404, "not-found")
+    assert problem(client.get("/v1/apps/"))[:2] == (404, "not-found")
+    response = client.post("/v1/apps")
+    assert problem(response)[:2] == (405, "method-not-allowed")
+    assert response.headers["Allow"] == "GET, HEAD"
+    assert problem(client.options("/v1/apps"))[0] == 405
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "text/json"])
+def test_body_of_another_type_is_refused(client: FlaskClient, daemon: Daemon, kind: str) -> None:
+    response = client.put("/v1/apps/dns", data=b'{"vips":["203.0.113.10/32"]}', content_type=kind)
+    assert problem(response)[:2] == (415, "unsupported-media-type")
+    assert not daemon.registered
+
+
+def test_body_that_is_too_large_is_refused(client: FlaskClient) -> None:
+    response = client.put("/v1/apps/dns", data=b" " * (MAX_BODY + 1), content_type="application/json")
+    assert problem(response)[:2] == (413, "too-large")
+
+
+@pytest.mark.parametrize(("full", "status"), [(True, 507), (False, 500)])
+def test_a_disk_that_does_not_take_it_is_told(client: FlaskClient, daemon: Daemon, full: bool, status: int) -> None:
+    daemon.disk = NotStored("nothing is changed: no room", full)
+    for response in (client.put("/v1/apps/dns", json=DNS), client.delete("/v1/apps/dns")):
+        assert problem(response) == (status, "not-stored", "nothing is changed: no room")
+
+
+def test_an_error_of_ours_tells_nothing_of_the_inside(
+    client: FlaskClient, daemon: Daemon, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.application.config["PROPAGATE_EXCEPTIONS"] = False
+    daemon.vips = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    code, reason, message = problem(client.get("/v1/vips"))
+    assert (code, reason) == (500, "internal-error")
+    assert "division" not in message
+    assert "ZeroDivisionError" in caplog.text

@@ -1,0 +1,79 @@
+"""The document says what the application does: schemathesis asks every operation, in good ways and in bad ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+
+from consulcast.web.app import make_app
+from consulcast.web.openapi import document
+from tests.web.daemon import Daemon
+
+PORTS = st.integers(1, 65535).map(str)
+COMMUNITIES = st.builds("{}:{}".format, st.integers(0, 65535), st.integers(0, 65535))
+FORMATS = {
+    "app-name": st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20),
+    "vip": st.one_of(
+        st.integers(1, 254).map("203.0.113.{}/32".format), st.integers(1, 9999).map("2001:db8::{}/128".format)
+    ),
+    "monitor": PORTS.map("port:tcp:{}".format),
+    "nat": st.builds("{}:{}".format, st.sampled_from(["tcp", "udp"]), PORTS),
+    "community": COMMUNITIES,
+    "communities": st.lists(COMMUNITIES, min_size=1, max_size=3).map(",".join),
+    "ttl": st.integers(1, 9999).map("{}s".format),
+}
+for name, strategy in FORMATS.items():
+    schemathesis.openapi.format(name, strategy)
+
+# A body that breaks its bounds may be too large besides.
+REJECTED = {"checks": {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 409, 413, 415]}}}
+OPERATIONS = [
+    (path, method) for path, methods in document()["paths"].items() for method in methods.keys() - {"parameters"}
+]
+
+bounded = settings(
+    max_examples=8,
+    phases=[Phase.explicit, Phase.generate],  # a failing case is small enough, and shrinking takes minutes
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_operation_does_as_documented(path: str, method: str, mode: GenerationMode) -> None:
+    config = schemathesis.Config.from_dict(REJECTED)
+    operation = schemathesis.openapi.from_wsgi("/v1/openapi.json", make_app(Daemon()), config=config)[path][method]
+    if mode is GenerationMode.NEGATIVE and not (operation.query or operation.path_parameters or operation.body):
+        return  # there is nothing to get wrong
+
+    @bounded
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Case[Any]) -> None:
+        case.call_and_validate()
+
+    ask()
+
+
+def test_every_url_is_documented() -> None:
+    rules = {
+        (rule.rule.replace("<anything:name>", "{name}"), method.lower())
+        for rule in make_app(Daemon()).url_map.iter_rules()
+        for method in rule.methods or ()
+    }
+    heads = {(path, "head") for path, method in OPERATIONS if method == "get"}
+    posts = {(path, "post") for path in ("/register", "/unregister", "/info", "/ping")}
+    assert rules == {*OPERATIONS, *heads, *posts, ("/v1/openapi.json", "get"), ("/v1/openapi.json", "head")}
+
+
+def test_document_is_served_as_it_is_built() -> None:
+    response = make_app(Daemon()).test_client().get("/v1/openapi.json")
+    assert response.json == json.loads(json.dumps(document()))
