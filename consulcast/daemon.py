@@ -25,6 +25,7 @@ from consulcast.document import ConfigError
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.bgp.errors import BgpError
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+from consulcast.executor.device_events import DeviceEvents
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.iptables import Iptables
@@ -38,7 +39,10 @@ from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
+from consulcast.repairs import Repairs
 from consulcast.rundir import RunDir, RunDirError, claim_mark
+from consulcast.sd_notify import Notifier
+from consulcast.service import READY_ANYWAY, Service, consul_word, summary
 from consulcast.status import Status
 from consulcast.web.app import make_app
 from consulcast.web.listen import ListenError, listen
@@ -66,6 +70,8 @@ class Daemon:
         self._reloading = BoundedSemaphore()
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
         self._failure: BaseException | None = None
+        self._repairs = Repairs()
+        self._notifier = Notifier(os.environ)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a part fails."""
@@ -77,6 +83,7 @@ class Daemon:
         try:
             self._run_dir = RunDir(self._config.agent.run_dir)
             self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
+            self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)
             if not self._build():
                 return STOPPED
             self._start()
@@ -102,9 +109,15 @@ class Daemon:
         if self._stop.is_set():
             return False
         self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
-        self._nat = NatTable(Backends(config.nat.backend, Nft(), Iptables()), self._spoken, self._spawn)
+        backends = Backends(config.nat.backend, Nft(), Iptables())
+        self._nat = NatTable(backends, self._spoken, self._spawn, repairs=self._repairs)
         self._speaker = ExaBgpSpeaker(self._network.peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
-        self._reconciler = Reconciler(self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn)
+        self._reconciler = Reconciler(
+            self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
+        )
+        self._device_events = DeviceEvents(
+            agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
+        )
         self._monitors = Monitors(self._wake, self._fail)
         state = Path(agent.state_dir)
         try:
@@ -116,6 +129,8 @@ class Daemon:
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._configure()
+        self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
+        self._reconciler.after_pass = self._service.passed
         status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload)
         self._web = Server(listen(agent.listen_addr), make_app(status)) if agent.listen_addr else None
         return True
@@ -173,8 +188,10 @@ class Daemon:
     # -- life --------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._service.start()
         self._speaker.start()
         self._nat.start()
+        self._device_events.start()
         self._reconciler.start()
         self._monitors.start()
         self._registrations.start()
@@ -206,7 +223,7 @@ class Daemon:
 
     def reload(self) -> str | None:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
-        with self._reloading:
+        with self._reloading, self._service.reloading():
             former, network, consul = self._config, self._network, self._consul
             try:
                 config = configuration.load(self._path)
@@ -261,11 +278,13 @@ class Daemon:
     def _end(self) -> None:
         """Withdraw, wait for the acknowledgements and the drain time, remove NAT and addresses, end ExaBGP."""
         log.info("stopping: withdrawing all")
+        self._service.stopping(self._config.agent.drain_time + 2 * STOP_TIMEOUT)
         if self._consul is not None:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
         done = self._reconciler.stop(self._config.agent.drain_time + STOP_TIMEOUT)
         self._speaker.stop(timeout=3.0)
+        self._device_events.stop()
         self._nat.stop()
         if not done:  # ExaBGP did not answer; with it gone, no route leads here any more
             try:
@@ -280,6 +299,9 @@ class Daemon:
         self._run_dir.close()
 
     # -- what the parts call -----------------------------------------------------------------------------------
+
+    def _summary(self) -> str:
+        return summary(self._reconciler.status().values(), self._speaker.peers(), consul_word(self._consul))
 
     def _wake(self) -> None:
         self._core.wake()

@@ -7,32 +7,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import Added, AddressTable, KernelError, Nat, RouteState, SessionState, Speaker
+from consulcast.executor.protocols import AddressTable, Nat, RouteState, Speaker
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
+from consulcast.repairs import Kind, Repairs
+from consulcast.vip_addresses import RETRY_MAX, VipAddresses
+from consulcast.vip_status import VipStatus, of_route
 
 log = logging.getLogger(__name__)
 
 SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
-PATIENCE = 5.0  # seconds that a session may take to come up before its VIPs are said to be without it
-BATCH = 64  # addresses that are added between two looks at what is wanted
-RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before an address that the kernel refused is tried again
-
-
-@dataclass(frozen=True, slots=True)
-class VipStatus:
-    """What a VIP is on this host, as found, and why."""
-
-    vip: Vip
-    reason: Reason
-    detail: str = ""
+SETTLE = 10.0  # seconds after which the first reconcile counts as complete, whatever is still under way
 
 
 @dataclass(slots=True)
@@ -42,13 +34,6 @@ class _Leaving:
     prefixes: frozenset[Prefix]  # the routes that lead to it
     drain: bool  # whether such a route was announced by this run
     clear_since: float | None = None
-
-
-@dataclass(slots=True)
-class _Retry:
-    why: str
-    at: float
-    delay: float = field(default=RETRY_MIN)
 
 
 class Reconciler:
@@ -62,8 +47,9 @@ class Reconciler:
         drain_time: float,
         spawn: Callable[..., gevent.Greenlet[..., Any]] = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
+        repairs: Repairs | None = None,
     ) -> None:
-        self._addresses = addresses
+        self._addresses = VipAddresses(addresses, repairs or Repairs(), clock)
         self._nat = nat
         self._speaker = speaker
         self._drain_time = drain_time
@@ -71,16 +57,17 @@ class Reconciler:
         self._clock = clock
         self._intents: tuple[Intent, ...] = ()
         self._complete = False
-        self._present: frozenset[Interface] = frozenset()
-        self._owned: set[Interface] = set()
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
         self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
         self._translations: frozenset[Translation] = frozenset()  # the NAT rules that were last asked for
         self._leaving: dict[Interface, _Leaving] = {}
-        self._retry: dict[Interface, _Retry] = {}
         self._status: dict[Vip, VipStatus] = {}
         self._sweep_at = 0.0
+        self._told: set[Kind] = set()  # what events have said since the last look
         self._report_at = 0.0  # when to tell of peers that have not answered by then
+        self._settled_at: float | None = None
+        # Called after each pass; returns within how many seconds it must be called again, if it must.
+        self.after_pass: Callable[[], float | None] = lambda: None
         self.ever_complete = False  # whether all was as it should be once
         self.ever_announced = False
         self._wake = Event()
@@ -96,6 +83,11 @@ class Reconciler:
 
     def wake(self) -> None:
         """Look again: a route was acknowledged, a session changed, NAT rules stand or fell."""
+        self._wake.set()
+
+    def disturbed(self, kind: Kind) -> None:
+        """Look at the kernel at once: somebody else changed addresses or the device, or events were lost."""
+        self._told.add(kind)
         self._wake.set()
 
     def status(self) -> dict[Vip, VipStatus]:
@@ -125,19 +117,21 @@ class Reconciler:
         return done
 
     def _left(self) -> bool:
-        return bool(self._handed or self._nat.standing() or self._owned)
+        return bool(self._handed or self._nat.standing() or self._addresses.owned)
 
     def _run(self) -> None:
         while True:
             self._wake.clear()
             self._pass()
-            self._wake.wait(timeout=max(0.0, self._next_deadline() - self._clock()))
+            pause = self._next_deadline() - self._clock()
+            again = self.after_pass()
+            self._wake.wait(timeout=max(0.0, pause if again is None else min(pause, again)))
 
     def _next_deadline(self) -> float:
         deadlines = [
             self._sweep_at,
-            *([self._report_at] if self._report_at > self._clock() else []),
-            *(retry.at for retry in self._retry.values()),
+            *(moment for moment in (self._report_at, self._settled_at or 0.0) if moment > self._clock()),
+            *self._addresses.retries,
         ]
         deadlines += [
             leaving.clear_since + self._drain_time
@@ -156,9 +150,10 @@ class Reconciler:
         announce = [intent for intent in self._intents if intent.announce]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._hand_over(i for i in announce if i.vip.prefix in self._handed or self._stands(i))
-        if self._clock() >= self._sweep_at:
-            self._sweep()
-        self._add_missing({intent.vip.local: intent.name for intent in announce})
+        wanted = {intent.vip.local: intent.name for intent in announce}
+        self._look(wanted.keys())
+        if self._addresses.add_missing(wanted):
+            self._wake.set()
         if self._wake.is_set():
             return
         self._hand_over(intent for intent in announce if self._stands(intent))
@@ -170,7 +165,7 @@ class Reconciler:
 
     def _stands(self, intent: Intent) -> bool:
         """Whether the VIP works on this host, so that its route may be announced."""
-        if intent.vip.local not in self._present:
+        if intent.vip.local not in self._addresses.present:
             return False
         missing = self._untranslated(intent)
         # While a changed rule is on its way the route stays; one that cannot be had takes it back.
@@ -191,54 +186,21 @@ class Reconciler:
         for prefix, intent in handed.items():
             self._led.setdefault(intent.vip.local, set()).add(prefix)
 
-    def _sweep(self) -> None:
-        """Read the kernel: what is there, what is ours, what of former runs is left."""
-        self._sweep_at = self._clock() + SWEEP
-        self._nat.sweep()
-        try:
-            present, owned = self._addresses.look()
-        except KernelError as error:
-            log.error("addresses cannot be read, retried in %.0f s: %s", SWEEP, error)
+    def _look(self, wanted: Set[Interface]) -> None:
+        """Read the kernel when an event says so, and now and then for what no event has told."""
+        sweep = self._clock() >= self._sweep_at
+        if not sweep and not self._told:
             return
-        lost = {address for address in self._owned - present if address not in self._leaving}
-        for address in sorted(lost, key=str):
-            log.warning("address %s was removed by somebody else", address, extra={"address": str(address)})
-        self._present, self._owned = present, set(owned)
-
-    def _add_missing(self, wanted: Mapping[Interface, str]) -> None:
-        now = self._clock()
-        for address in self._retry.keys() - wanted.keys():
-            del self._retry[address]
-        missing = [
-            address
-            for address in wanted.keys() - self._present
-            if address not in self._retry or self._retry[address].at <= now
-        ]
-        if not missing:
-            return
-        if len(missing) > BATCH:
-            missing = missing[:BATCH]
-            self._wake.set()
-        try:
-            added = self._addresses.add({address: wanted[address] for address in missing})
-        except KernelError as error:
-            added = Added(frozenset(), dict.fromkeys(missing, str(error)))
-        failures = added.failures
-        for address in missing:
-            why = failures.get(address)
-            if why is None:
-                self._retry.pop(address, None)
-                continue
-            former = self._retry.get(address)
-            delay = min(former.delay * 2, RETRY_MAX) if former else RETRY_MIN
-            self._retry[address] = _Retry(why, now + delay, delay)
-        self._present |= set(missing) - failures.keys()
-        self._owned |= added.ours
+        told, self._told = self._told, set()  # before, so that what comes during the reading is not overlooked
+        if sweep:
+            self._sweep_at = self._clock() + SWEEP
+            self._nat.sweep()
+        self._addresses.look(wanted, told)
 
     def _due(self, keep: Set[Interface]) -> Set[Interface]:
         """Find the addresses that may go: no route leads there any more, and the drain time is over."""
         now = self._clock()
-        unwanted = (self._owned | {item.vip for item in self._known_translations()}) - keep
+        unwanted = (self._addresses.owned | {item.vip for item in self._known_translations()}) - keep
         for address in self._leaving.keys() - unwanted:
             del self._leaving[address]
         due: list[Interface] = []
@@ -264,26 +226,21 @@ class Reconciler:
         if self._nat.standing() is None:
             return  # until it is known what a former run has left, it cannot be said what may stay
         decided: Set[Interface] = keep if self._complete else frozenset()
-        self._translations = rules_now(self._intents, self._present, self._known_translations(), decided, due)
+        self._translations = rules_now(self._intents, self._addresses.present, self._known_translations(), decided, due)
         self._nat.set(self._translations)
 
     def _remove(self, due: Set[Interface]) -> None:
         """Remove the addresses of ours that are due, once no NAT rule is about them."""
         now = self._clock()
-        due = (due & self._owned) - {item.vip for item in self._known_translations()}
+        due = (due & self._addresses.owned) - {item.vip for item in self._known_translations()}
         if not due:
             return
-        try:
-            failures = self._addresses.remove(due)
-        except KernelError as error:
-            failures = dict.fromkeys(due, str(error))
+        failures = self._addresses.remove(due)
         for address in due:
             if address in failures:
                 log.error("address %s cannot be removed: %s", address, failures[address])
                 self._leaving[address].clear_since = now + RETRY_MAX  # tried again after that
                 continue
-            self._owned.discard(address)
-            self._present -= {address}
             self._led.pop(address, None)
             del self._leaving[address]
             log.info("address %s removed", address, extra={"address": str(address)})
@@ -310,49 +267,36 @@ class Reconciler:
         self._status = status
         reasons = {item.reason for item in status.values()}
         self.ever_announced = self.ever_announced or Reason.ANNOUNCED in reasons
-        self.ever_complete = self.ever_complete or (self._complete and Reason.ANNOUNCING not in reasons)
+        if self._complete and self._settled_at is None:
+            self._settled_at = self._clock() + SETTLE
+        self.ever_complete = self.ever_complete or self._is_complete(reasons)
+
+    def _is_complete(self, reasons: Set[Reason]) -> bool:
+        """Whether all is as it should be as far as this host goes. What takes too long is not waited for."""
+        if not self._complete or self._settled_at is None:
+            return False
+        known = self._addresses.looked and self._nat.standing() is not None
+        under_way = reasons & {Reason.ANNOUNCING, Reason.MONITOR_PENDING}
+        return (known and not under_way) or self._clock() >= self._settled_at
 
     def _found(self, intent: Intent) -> VipStatus:
         vip = intent.vip
         if not intent.announce:
             return VipStatus(vip, intent.reason, intent.detail)
-        retry = self._retry.get(vip.local)
-        if vip.local not in self._present:
-            if retry is None:
-                return VipStatus(vip, Reason.ANNOUNCING)
-            return VipStatus(vip, Reason.ADDRESS_FAILED, f"address {vip.local}: {retry.why}")
+        if vip.local not in self._addresses.present:
+            why = self._addresses.why_missing(vip.local)
+            return VipStatus(vip, Reason.ADDRESS_FAILED if why else Reason.ANNOUNCING, why)
         if missing := self._untranslated(intent):
             why = next((why for item, why in self._nat.failures().items() if item in missing), "")
             if why:
                 return VipStatus(vip, Reason.NAT_FAILED, why)
             if vip.prefix not in self._handed:
                 return VipStatus(vip, Reason.ANNOUNCING)
-        state = self._speaker.route_state(vip.prefix)
-        if state is RouteState.HANDED_OVER:
-            return self._not_carried(vip)
-        return VipStatus(vip, _REASONS[state])
-
-    def _not_carried(self, vip: Vip) -> VipStatus:
-        """Tell why a route that is handed over is at no peer."""
-        peers = self._speaker.peers()
-        if any(peer.state is SessionState.UP for peer in peers):
-            return VipStatus(vip, Reason.NOT_NEGOTIATED, f"no peer takes IPv{vip.prefix.version} routes")
-        young = [peer.since for peer in peers if not peer.last_error and self._clock() - peer.since < PATIENCE]
-        if young:
-            self._report_at = max(young) + PATIENCE
-            return VipStatus(vip, Reason.ANNOUNCING)
-        silence = "no answer yet: address, firewall, password?"
-        detail = "; ".join(f"{peer.address}: {peer.last_error or silence}" for peer in peers)
-        return VipStatus(vip, Reason.PEER_DOWN, detail)
+        found, until = of_route(vip, self._speaker.route_state(vip.prefix), self._speaker.peers(), self._clock())
+        self._report_at = max(self._report_at, until)
+        return found
 
 
-_REASONS = {
-    RouteState.CLEAR: Reason.ANNOUNCING,
-    RouteState.PENDING: Reason.ANNOUNCING,
-    RouteState.ANNOUNCED: Reason.ANNOUNCED,
-    RouteState.NO_NEXT_HOP: Reason.NO_NEXT_HOP,
-    RouteState.FAILED: Reason.BGP_FAILED,
-}
 _LEVELS = {
     Reason.ANNOUNCED: logging.INFO,
     Reason.ANNOUNCING: logging.DEBUG,  # for a millisecond; what it comes to is worth a line

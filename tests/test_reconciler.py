@@ -9,9 +9,11 @@ import gevent
 import pytest
 
 from consulcast import notation
-from consulcast.executor.protocols import Added, KernelError, PeerStatus, RouteState, SessionState
+from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation
-from consulcast.reconciler import BATCH, Reconciler
+from consulcast.reconciler import Reconciler
+from consulcast.repairs import Repairs
+from consulcast.vip_addresses import BATCH
 
 VIP = "203.0.113.10/32"
 
@@ -27,12 +29,15 @@ class FakeAddresses:
         self.foreign: set[Interface] = set()
         self.refuse = ""
         self.unreadable = False
+        self.trouble = ""
+        self.looks = 0
         self.during_add: Callable[[], object] = lambda: None  # what others do while the kernel works
 
-    def look(self) -> tuple[frozenset[Interface], frozenset[Interface]]:
+    def look(self) -> Found:
+        self.looks += 1
         if self.unreadable:
             raise KernelError("no")
-        return frozenset(self.ours | self.foreign), frozenset(self.ours)
+        return Found(frozenset(self.ours | self.foreign), frozenset(self.ours), self.trouble)
 
     def add(self, addresses: Collection[Interface]) -> Added:
         self.during_add()
@@ -120,7 +125,10 @@ class World:
         self.nat = FakeNat(self.script)
         self.speaker = FakeSpeaker(self.script)
         self.now = 0.0
-        self.reconciler = Reconciler(self.addresses, self.nat, self.speaker, drain_time, clock=lambda: self.now)
+        self.repairs = Repairs()
+        self.reconciler = Reconciler(
+            self.addresses, self.nat, self.speaker, drain_time, clock=lambda: self.now, repairs=self.repairs
+        )
         self.nat.on_change = self.reconciler.wake
 
     def begin(self) -> World:

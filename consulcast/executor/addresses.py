@@ -9,12 +9,12 @@ import re
 import socket
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from consulcast.executor.kernel import Kernel, explain
-from consulcast.executor.protocols import Added
+from consulcast.executor.kernel import Kernel, explain, link, no_device
+from consulcast.executor.protocols import Added, Found
 from consulcast.model import Interface
 
 # IFA_PROTO (Linux 5.18): who made an address, in dumps and in events. 1 to 3 are the kernel's own.
@@ -24,8 +24,18 @@ _LONGEST_LABEL = 15  # IFNAMSIZ - 1, the device's name included
 
 _SCOPE_HOST = 254  # the kernel never picks such an IPv4 address as a source toward others
 _RT_TABLE_LOCAL = 255
+_RTN_LOCAL = 2
 _IFA_F_NODAD = 0x02
 _IFA_F_NOPREFIXROUTE = 0x200
+
+
+class _Seen(NamedTuple):
+    """What the device has, read at one time."""
+
+    addresses: frozenset[Interface]
+    marked: frozenset[Interface]  # addresses with our mark
+    routed: frozenset[Interface]  # whole IPv6 prefixes that a route of ours makes local, with or without an address
+    without_route: frozenset[Interface]  # whole IPv6 prefixes that no route makes local: they do not work
 
 
 class Addresses:
@@ -39,19 +49,25 @@ class Addresses:
             label = f"{device}:c{mark}"
         # The default label is the device's name: a cut-off one must never equal that, or all would be ours.
         self._label = label if len(label) <= _LONGEST_LABEL else ""
+        self._whole = False  # whether a whole IPv6 prefix was ever wanted
+        self._routes = True  # whether the table of local routes is worth a look: it has one for each address, too
 
-    def look(self) -> tuple[frozenset[Interface], frozenset[Interface]]:
-        """Read which addresses the device has, and which of them carry our mark. Raises ``KernelError``."""
-        found = self._dump()
-        return frozenset(map(_interface, found)), frozenset(_interface(item) for item in found if self._is_ours(item))
+    def look(self) -> Found:
+        """Read what the device has, and what of it is ours. Raises ``KernelError``."""
+        device = link(self._name)
+        if device is None:
+            return Found(trouble=no_device(self._name))
+        seen = self._see(device.index)
+        trouble = "" if device.up else f"device {self._name} is down: ip link set {self._name} up"
+        return Found(frozenset(seen.addresses - seen.without_route), seen.marked | seen.routed, trouble)
 
     def present(self) -> frozenset[Interface]:
         """Read which addresses the device has, whoever put them. Raises ``KernelError``."""
-        return self.look()[0]
+        return self.look().present
 
     def owned(self) -> frozenset[Interface]:
-        """Read which addresses carry our mark. Raises ``KernelError``."""
-        return self.look()[1]
+        """Read which addresses, and which whole IPv6 prefixes, carry our mark. Raises ``KernelError``."""
+        return self.look().ours
 
     def add(self, addresses: Mapping[Interface, str]) -> Added:
         """Add what is missing, IPv4 ones labelled with the name that is given, as in GoCast.
@@ -59,20 +75,26 @@ class Addresses:
         Never ``replace``: that would take over an address that an operator has put there.
         """
         existing: set[Interface] = set()
+        self._whole = self._whole or any(map(_is_whole, addresses))
+        self._routes = self._routes or self._whole
         failures = self._each(addresses, partial(self._add_one, existing, addresses))
         ours = frozenset(addresses) - failures.keys()
         if existing:
             # IPv6 knows an address once, whatever its length: one of another length does not make the prefix local
-            there, owned = self.look()
-            for address in existing - there:
+            found = self.look()
+            for address in existing - found.present:
                 failures[address] = f"{address.ip} is on {self._name} already, with another prefix length"
-            ours -= existing - owned
-        return Added(ours, failures)
+            ours -= existing - found.ours
+        return Added(ours - failures.keys(), failures)
 
     def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
         """Remove those of ``addresses`` that carry our mark. Returns the failures with the kernel's reason."""
-        ours = self.owned()
-        return self._each([item for item in addresses if item in ours], self._remove_one)
+        device = link(self._name)
+        if device is None:
+            return {}  # and with the device all its addresses
+        seen = self._see(device.index)
+        ours = [item for item in addresses if item in seen.marked or item in seen.routed]
+        return self._each(ours, partial(self._remove_one, seen))
 
     def _each(
         self, addresses: Collection[Interface], operation: Callable[[Any, int, Interface], None]
@@ -115,7 +137,7 @@ class Addresses:
             if error.code != errno.EEXIST:
                 raise
             existing.add(address)
-        if address.version == 6 and not host_route:
+        if _is_whole(address):
             self._local_prefix(ipr, "add", index, address, errno.EEXIST)
 
     def _label_for(self, name: str) -> str:
@@ -125,9 +147,11 @@ class Addresses:
             return self._label
         return f"{self._name}:{shown}"[:_LONGEST_LABEL]
 
-    def _remove_one(self, ipr: Any, index: int, address: Interface) -> None:
-        if address.version == 6 and address.network.prefixlen < 128:
+    def _remove_one(self, seen: _Seen, ipr: Any, index: int, address: Interface) -> None:
+        if address in seen.routed:
             self._local_prefix(ipr, "del", index, address, errno.ESRCH)
+        if address not in seen.marked:
+            return
         try:
             ipr.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
         except NetlinkError as error:
@@ -143,15 +167,25 @@ class Addresses:
             if error.code != done:
                 raise
 
-    def _dump(self) -> list[Any]:
-        index = self._kernel.device(self._name)
-        return self._kernel.call(
-            lambda ipr: [
-                item
-                for family in (socket.AF_INET, socket.AF_INET6)
-                for item in ipr.get_addr(family=family, index=index)
-            ]
-        )
+    def _see(self, index: int) -> _Seen:
+        """Read the addresses, and the local routes of whole IPv6 prefixes once there may be any."""
+
+        def dump(ipr: Any) -> tuple[list[Any], list[Any]]:
+            families = (socket.AF_INET, socket.AF_INET6)
+            addresses = [item for family in families for item in ipr.get_addr(family=family, index=index)]
+            routes = ipr.get_routes(family=socket.AF_INET6, table=_RT_TABLE_LOCAL) if self._routes else ()
+            return addresses, list(routes)
+
+        found, routes = self._kernel.call(dump)
+        local = [item for item in routes if item["type"] == _RTN_LOCAL and item["dst_len"] < 128]
+        local = [item for item in local if item.get("oif") == index and item.get("dst")]
+        prefixes = frozenset(map(_prefix, local))
+        addresses = frozenset(map(_interface, found))
+        marked = frozenset(_interface(item) for item in found if self._is_ours(item))
+        routed = frozenset(_prefix(item) for item in local if item["proto"] == self._mark)
+        self._routes = self._whole or bool(routed) or any(map(_is_whole, marked))
+        without_route = frozenset(item for item in addresses if _is_whole(item) and item not in prefixes)
+        return _Seen(addresses, marked, routed, without_route)
 
     def _is_ours(self, item: Any) -> bool:
         proto = item.get("proto")
@@ -168,6 +202,15 @@ def _keeps_marks() -> bool:
 
 
 _KEEPS_MARKS = _keeps_marks()
+
+
+def _is_whole(address: Interface) -> bool:
+    """Whether it is a whole IPv6 prefix, which the kernel does not make local by itself."""
+    return address.version == 6 and address.network.prefixlen < 128 and address.ip == address.network.network_address
+
+
+def _prefix(route: Any) -> Interface:
+    return ipaddress.ip_interface(f"{route.get('dst')}/{route['dst_len']}")
 
 
 def _interface(item: Any) -> Interface:

@@ -6,8 +6,10 @@ so every use of ``IPRoute`` goes through here: the calling greenlet waits, the h
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,11 +25,38 @@ T = TypeVar("T")
 
 _RTN_UNICAST = 1  # rtnetlink(7), rtm_type
 _SCOPE_GLOBAL = 0
+_LOOPBACK = 1  # the index of lo in every network namespace
+_SIOCGIFFLAGS = 0x8913
+UP = 1  # IFF_UP, netdevice(7)
 
 
 def explain(error: NetlinkError) -> str:
     """Word a netlink error: the kernel's own sentence (extended ack) and the errno."""
     return f"{error.args[1] if len(error.args) > 1 else error} (errno {error.code})"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device: its index, and whether it is set up."""
+
+    index: int
+    up: bool
+
+
+def link(name: str) -> Link | None:
+    """Look at a device; ``None`` when there is none of that name."""
+    try:
+        index = socket.if_nametoindex(name)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, struct.pack("16sh14x", name.encode(), 0))
+    except OSError:
+        return None
+    return Link(index, bool(struct.unpack_from("=h", answer, 16)[0] & UP))
+
+
+def no_device(name: str) -> str:
+    """Word that the VIPs' device is not there."""
+    return f"no network device {name!r}: see agent.vip_device in the configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +76,7 @@ class Kernel:
     def __init__(self) -> None:
         self._pool = ThreadPool(1)
         self._ipr: Any = None
+        self.port = 0  # of our netlink socket, as the kernel's events name who caused them; 0 before the first call
 
     def call(self, operation: Callable[[Any], T]) -> T:
         """Run ``operation(ipr)`` in the netlink thread. Raises ``KernelError``."""
@@ -60,6 +90,8 @@ class Kernel:
         try:
             if self._ipr is None:
                 self._ipr = IPRoute(ext_ack=True)
+                self._ipr.link("get", index=_LOOPBACK)  # the socket is made by the first question
+                self.port = int(self._ipr.asyncore.socket.getsockname()[0])
             return operation(self._ipr)
         except NetlinkError as error:
             return KernelError(explain(error))
@@ -71,7 +103,7 @@ class Kernel:
         try:
             return socket.if_nametoindex(name)
         except OSError:
-            raise KernelError(f"no network device {name!r}: see agent.vip_device in the configuration") from None
+            raise KernelError(no_device(name)) from None
 
     def default_gateway(self) -> IPAddress | None:
         """Find the gateway of the best default route, IPv4 before IPv6."""

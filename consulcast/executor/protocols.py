@@ -67,11 +67,20 @@ class Added:
     failures: dict[Interface, str]  # with the kernel's reason
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the VIPs' device has. ``trouble``: why none of it works, because the device is down or not there."""
+
+    present: frozenset[Interface] = frozenset()  # what works, but for the trouble, whoever put it
+    ours: frozenset[Interface] = frozenset()  # what is ours to remove
+    trouble: str = ""
+
+
 class AddressTable(Protocol):
     """The addresses on the VIP device that carry our mark."""
 
-    def look(self) -> tuple[frozenset[Interface], frozenset[Interface]]:
-        """Read from the kernel which addresses are there, and which of them are ours. Raises ``KernelError``."""
+    def look(self) -> Found:
+        """Read from the kernel what is there. Raises ``KernelError``."""
 
     def add(self, addresses: Mapping[Interface, str]) -> Added:
         """Add what is missing, each with a name to show; what is there is left as it is, whoever put it."""

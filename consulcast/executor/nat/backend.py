@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consulcast.executor.bgp.child import Spawn
@@ -11,6 +12,15 @@ from consulcast.model import Translation
 
 class NatError(Exception):
     """The table could not be read or made; the message says why, in the tool's or the kernel's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of a desired table: what stands now, what could not be made, and why it is not as desired."""
+
+    standing: frozenset[Translation]
+    failures: Mapping[Translation, str] = field(default_factory=dict)
+    trouble: str = ""
 
 
 class Backend(Protocol):
@@ -29,16 +39,20 @@ class Backend(Protocol):
     def read(self) -> frozenset[Translation] | None:
         """Read what stands of ours; ``None``: something does, but not as we make it. Raises ``NatError``."""
 
-    def apply(self, wanted: frozenset[Translation]) -> Mapping[Translation, str]:
-        """Make the table exactly this, whatever it was. Returns what could not be made, with the reason; of these
-        nothing has changed. Raises ``NatError`` when nothing at all could be done.
+    def apply(self, wanted: frozenset[Translation]) -> Made:
+        """Make the table this, whatever it was; what cannot be made holds up nothing else.
+
+        Raises ``NatError`` when nothing at all could be done: then all is as it was.
         """
 
     def remove(self) -> None:
         """Leave nothing of ours in the kernel. Raises ``NatError``."""
 
-    def start(self, on_change: Callable[[], None], spawn: Spawn) -> None:
-        """Call ``on_change`` when the kernel tells that our rules were changed, if it does."""
+    def start(self, on_change: Callable[[bool], None], spawn: Spawn) -> None:
+        """Call ``on_change`` when the kernel tells that our rules were changed, if it does.
+
+        With ``True``: events were lost, and among them may have been such.
+        """
 
     def stop(self) -> None:
         """Listen no more. The rules stay."""

@@ -17,7 +17,8 @@ from pathlib import Path
 import gevent
 
 from consulcast.executor.nat import netlink, rules
-from consulcast.executor.nat.netlink import attribute, attributes, nested
+from consulcast.executor.nat.netlink import attribute, nested
+from consulcast.executor.netlink import attributes
 from consulcast.model import Interface, NatKey, Prefix, Translation
 
 _GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, _DELETE

@@ -17,7 +17,7 @@ from gevent.pool import Group
 
 from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.nat import command, rules
-from consulcast.executor.nat.backend import NatError
+from consulcast.executor.nat.backend import Made, NatError
 from consulcast.executor.nat.command import CommandError
 from consulcast.model import Translation
 
@@ -74,8 +74,11 @@ class Iptables:
             return None
         return _NOTHING.union(*(found or () for found in self._known.values()))
 
-    def apply(self, wanted: frozenset[Translation]) -> Mapping[Translation, str]:
-        """Make each family's chain exactly this, in one commit; a family that has and had none is not touched."""
+    def apply(self, wanted: frozenset[Translation]) -> Made:
+        """Make each family's chain exactly this, in one commit; a family that has and had none is not touched.
+
+        Raises ``NatError`` when no family's could be made.
+        """
         mine = {version: frozenset(item for item in wanted if item.vip.version == version) for version in _NAMES}
         # an unreadable chain (None) and an absent one (not there) are both not `_NOTHING`
         asked = {
@@ -88,12 +91,13 @@ class Iptables:
         for version, answer in self._ask(asked).items():
             if isinstance(answer, NatError):
                 errors.append(answer)
-                failures |= dict.fromkeys(mine[version], str(answer))
+                failures |= dict.fromkeys(mine[version] - (self._known.get(version) or _NOTHING), str(answer))
             else:
                 self._known[version] = answer
         if errors and len(errors) == len(asked):
             raise errors[0]
-        return failures
+        trouble = str(errors[0]) if errors else ""
+        return Made(_NOTHING.union(*(found or () for found in self._known.values())), failures, trouble)
 
     def remove(self) -> None:
         """Delete our chains and what leads to them. Raises ``NatError``."""
@@ -102,7 +106,7 @@ class Iptables:
                 raise answer
         self._known = {}
 
-    def start(self, on_change: Callable[[], None], spawn: Spawn) -> None:
+    def start(self, on_change: Callable[[bool], None], spawn: Spawn) -> None:
         """Do nothing: legacy iptables tells nobody of changes; the sweep sees them."""
 
     def stop(self) -> None:

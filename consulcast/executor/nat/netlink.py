@@ -1,4 +1,4 @@
-"""The little of netlink's netfilter family that is needed here, spoken over a plain socket.
+"""The little of netlink's netfilter family that is needed here: questions and answers over a plain socket.
 
 pyroute2 cannot be used from greenlets and parses a flow in 0.2 ms; a resolver has a hundred thousand of them.
 Formats: linux/netlink.h, linux/netfilter/nfnetlink.h. The kernel answers inside ``send``, so no answer is waited for.
@@ -14,14 +14,14 @@ from typing import TypeAlias
 
 from gevent import socket
 
+from consulcast.executor.netlink import HEADER, split
+
 Socket: TypeAlias = socket.socket
 
 NETLINK_NETFILTER = 12
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300  # nlmsg_flags
 _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
-_TYPE_MASK = 0x3FFF
-_HEADER = struct.Struct("=IHHII")
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 17
@@ -38,31 +38,15 @@ def nested(kind: int, *attributes: bytes) -> bytes:
     return attribute(kind | _NESTED, b"".join(attributes))
 
 
-def attributes(payload: bytes) -> dict[int, bytes]:
-    """Unpack a list of attributes; those of attributes stay packed."""
-    found = {}
-    at = 0
-    while at + _ATTRIBUTE.size <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, at)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE_MASK] = payload[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-    return found
-
-
 def message(kind: int, flags: int, family: int, payload: bytes, sequence: int = 1) -> bytes:
     """Pack a netfilter message; ``kind`` is subsystem and message type (``subsystem << 8 | type``)."""
-    length = _HEADER.size + _GENERIC.size + len(payload)
-    return _HEADER.pack(length, kind, flags, sequence, 0) + _GENERIC.pack(family, 0, 0) + payload
+    length = HEADER.size + _GENERIC.size + len(payload)
+    return HEADER.pack(length, kind, flags, sequence, 0) + _GENERIC.pack(family, 0, 0) + payload
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Split what one ``recv`` gave into (kind, attributes). Raises ``OSError`` at an error message."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, _, _, _ = _HEADER.unpack_from(data, at)
-        body = data[at + _HEADER.size : at + length]
+    for kind, _, body in split(data):
         if kind == _ERROR:
             (code,) = struct.unpack_from("=i", body)
             if code:
@@ -70,7 +54,6 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
             yield kind, b""
         else:
             yield kind, body[_GENERIC.size :]
-        at += (length + 3) & ~3
 
 
 def open_socket() -> Socket:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.nat import command, nft_events, rules
-from consulcast.executor.nat.backend import NatError
+from consulcast.executor.nat.backend import Made, NatError
 from consulcast.executor.nat.command import CommandError
 from consulcast.executor.nat.rules import OWNER
+from consulcast.executor.netlink import Watcher
 from consulcast.model import Translation
 
 _TIMEOUT = 5.0
+_QUESTIONS = 32  # children of 15 ms each
 _FAMILIES = {4: "ip", 6: "ip6"}
 _HOOKS = ("prerouting", "output")  # from others, and from this host itself
 _PRIORITY = -100  # NF_IP_PRI_NAT_DST, where iptables does the same
@@ -100,7 +102,7 @@ class Nft:
 
     def __init__(self) -> None:
         self._known: tuple[int, frozenset[Translation]] | None = None  # a ruleset's number, and what stood in it
-        self._watcher: nft_events.Watcher | None = None
+        self._watcher: Watcher | None = None
 
     def missing(self) -> str:
         """Tell whether the tool is installed."""
@@ -122,14 +124,36 @@ class Nft:
             self._known = (number, found)
         return found
 
-    def apply(self, wanted: frozenset[Translation]) -> Mapping[Translation, str]:
-        """Replace the table in one transaction. Raises ``NatError``: then nothing has changed."""
+    def apply(self, wanted: frozenset[Translation]) -> Made:
+        """Replace the table in one transaction, without what the kernel refuses. Raises ``NatError``."""
+        try:
+            self._replace(wanted)
+        except NatError as error:
+            return self._apply_what_can_be(wanted, error)
+        return Made(wanted)
+
+    def _apply_what_can_be(self, wanted: frozenset[Translation], error: NatError) -> Made:
+        failures = refused(wanted, self._objection)
+        standing = wanted - failures.keys()
+        if not failures or (not standing and self._objection(())):
+            raise error  # it is not for one of them
+        self._replace(standing)
+        return Made(standing, failures, str(error))
+
+    def _replace(self, wanted: frozenset[Translation]) -> None:
         number = nft_events.generation()
         self._known = None
         self._nft(render(wanted), "-f", "-")
         if number is not None and nft_events.generation() == number + 1:  # ours, and nobody's beside it
             self._known = (number + 1, wanted)
-        return {}
+
+    def _objection(self, translations: Iterable[Translation]) -> str:
+        """Ask the kernel whether it would take a table; the transaction is not carried out."""
+        try:
+            self._nft(render(translations), "-c", "-f", "-")
+        except NatError as error:
+            return str(error)
+        return ""
 
     def remove(self) -> None:
         """Delete the table. Raises ``NatError``."""
@@ -137,9 +161,9 @@ class Nft:
         if self.leftover():
             self._nft(CLEAR, "-f", "-")
 
-    def start(self, on_change: Callable[[], None], spawn: Spawn) -> None:
+    def start(self, on_change: Callable[[bool], None], spawn: Spawn) -> None:
         """Listen to the kernel's events."""
-        self._watcher = nft_events.Watcher(on_change, spawn)
+        self._watcher = nft_events.watcher(on_change, spawn)
         self._watcher.start()
 
     def stop(self) -> None:
@@ -158,6 +182,33 @@ class Nft:
         if done.status:
             raise NatError(f"nft: {done.why}")
         return done.output
+
+
+def refused(wanted: Iterable[Translation], objection: Callable[[Iterable[Translation]], str]) -> dict[Translation, str]:
+    """Find what the kernel refuses, in families and then in halves; all others fit into one table.
+
+    ``objection`` tells why a table would be refused. It is asked a limited number of times; what is not told apart by
+    then counts as refused together.
+    """
+    taken: list[Translation] = []
+    failures: dict[Translation, str] = {}
+    ordered = rules.in_order(wanted)
+    portions = [[item for item in ordered if item.vip.version == version] for version in reversed(_FAMILIES)]
+    questions = _QUESTIONS
+    while portions:
+        portion = portions.pop()
+        if not portion:
+            continue
+        why = objection([*taken, *portion])
+        questions -= 1
+        if not why:
+            taken += portion
+        elif len(portion) == 1 or questions <= len(portions):
+            failures |= dict.fromkeys(portion, why)
+        else:
+            half = len(portion) // 2
+            portions += [portion[half:], portion[:half]]
+    return failures
 
 
 def _is_host(item: Translation) -> bool:

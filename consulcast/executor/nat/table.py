@@ -7,6 +7,7 @@ chosen, no child started, no flow looked at.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -17,7 +18,9 @@ from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.nat import conntrack
 from consulcast.executor.nat.backend import Backend, NatError
 from consulcast.executor.nat.choice import Backends
+from consulcast.losses import Losses
 from consulcast.model import Translation
+from consulcast.repairs import Kind, Repairs
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +39,18 @@ class NatTable:
         on_change: Callable[[], None],
         spawn: Spawn = gevent.spawn,
         drop_flows: Callable[[Collection[Translation], Collection[Translation]], int] = conntrack.drop,
+        repairs: Repairs | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backends = backends
         self._on_change = on_change
         self._spawn = spawn
         self._drop_flows = drop_flows
+        self._repairs = repairs or Repairs()
+        self._clock = clock
+        self._losses: Losses[str] = Losses()
+        self._held_until = 0.0
+        self._looked = False
         self._backend: Backend | None = None
         self._wanted: frozenset[Translation] | None = None  # nobody has said yet
         self._found: frozenset[Translation] | None = None  # as read or made; None: unknown, or not as we make it
@@ -113,16 +123,21 @@ class NatTable:
                 return None
             if self._look:
                 self._read(backend)
-            if self._wanted is not None and self._found != self._wanted:
-                self._apply(backend, self._wanted)
+            if self._wanted is None or self._found == self._wanted:
+                trouble, self._failures = "", {}
+            elif (held := self._held_until - self._clock()) > 0:
+                trouble = "the rules are changed by somebody else again and again"
+                self._fail(trouble)
+                self._say(trouble)
+                return held
             else:
-                self._failures = {}
+                trouble = self._apply(backend, self._wanted)
         except NatError as error:
             self._look = True
-            self._failures = dict.fromkeys((self._wanted or frozenset()) - (self._standing or frozenset()), str(error))
+            self._fail(str(error))
             return self._retry(str(error))
-        if self._failures:
-            return self._retry(next(iter(self._failures.values())))
+        if trouble:
+            return self._retry(trouble)
         if self._said:
             log.info("NAT: well again")
         self._said, self._delay = "", 0.0
@@ -138,41 +153,56 @@ class NatTable:
         self._backend.start(self._disturbed, self._spawn)
         return self._backend
 
-    def _disturbed(self) -> None:
+    def _disturbed(self, lost: bool) -> None:
+        if lost:
+            self._repairs.found(
+                Kind.NETLINK, "nftables' events came faster than they were read; its table is looked at"
+            )
         self._look = True
         self._wake.set()
 
     def _read(self, backend: Backend) -> None:
         self._look = False  # before, so that no change during the reading is overlooked
-        self._found = backend.read()
-        standing = self._found or frozenset()
-        if self._standing is not None and (lost := self._standing - standing):
-            log.warning("NAT rules were removed by somebody else: %s", _text(lost))
-        self._standing = standing
+        found = backend.read()
+        if self._looked and found != self._found:
+            self._drifted(self._standing or frozenset(), found or frozenset())
+        self._looked, self._found, self._standing = True, found, found or frozenset()
 
-    def _apply(self, backend: Backend, wanted: frozenset[Translation]) -> None:
+    def _drifted(self, known: frozenset[Translation], standing: frozenset[Translation]) -> None:
+        lost, more = known - standing, standing - known
+        what = _text(lost) if lost else f"with others among them: {_text(more)}" if more else "with something else"
+        self._repairs.found(Kind.NAT, f"NAT rules removed or changed by somebody else: {what}", len(lost | more) or 1)
+        pause = self._losses.pause("table", self._clock())
+        self._held_until = self._clock() + pause
+
+    def _apply(self, backend: Backend, wanted: frozenset[Translation]) -> str:
+        """Make the table. Returns why it is not as wanted; empty: it is."""
         before = self._standing or frozenset()
-        failures = backend.apply(wanted)
-        # what failed, of one family, is as it was
-        failed = {item.vip.version for item in failures}
-        standing = (wanted - failures.keys()) | {item for item in before if item.vip.version in failed}
+        made = backend.apply(wanted)
         try:
-            dropped = self._drop_flows(before, standing)
+            dropped = self._drop_flows(before, made.standing)
         except OSError as error:
             dropped = 0
             log.warning("flows that began before a NAT rule changed keep to the old one: conntrack: %s", error)
-        self._found = wanted if not failures else None
-        self._standing, self._failures = standing, dict(failures)
-        for word, items in (("added", standing - before), ("removed", before - standing)):
+        self._found = made.standing
+        self._standing, self._failures = made.standing, dict(made.failures)
+        for word, items in (("added", made.standing - before), ("removed", before - made.standing)):
             if items:
                 log.info("NAT %s: %s", word, _text(items))
         if dropped:
             log.info("NAT: %d flows dropped that led elsewhere", dropped)
+        return made.trouble
 
-    def _retry(self, why: str) -> float:
+    def _fail(self, why: str) -> None:
+        self._failures = dict.fromkeys((self._wanted or frozenset()) - (self._standing or frozenset()), why)
+
+    def _say(self, why: str) -> None:
         if why != self._said:
             log.error("NAT failed, retried: %s", why)
             self._said = why
+
+    def _retry(self, why: str) -> float:
+        self._say(why)
         self._delay = min(self._delay * 2, RETRY_MAX) if self._delay else RETRY_MIN
         return self._delay
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from consulcast.executor.bgp.child import Spawn
-from consulcast.executor.nat.backend import NatError
+from consulcast.executor.nat.backend import Made, NatError
 from consulcast.model import Translation
 
 
@@ -19,7 +19,7 @@ class FakeBackend:
         self.lacks = ""
         self.error = ""
         self.refuse_version = 0
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: Callable[[bool], None] = lambda lost: None
 
     def missing(self) -> str:
         return self.lacks
@@ -31,17 +31,17 @@ class FakeBackend:
         self._do("read")
         return self.there
 
-    def apply(self, wanted: frozenset[Translation]) -> Mapping[Translation, str]:
+    def apply(self, wanted: frozenset[Translation]) -> Made:
         self._do("apply")
         refused = {item for item in wanted if item.vip.version == self.refuse_version}
         self.there = wanted - refused
-        return dict.fromkeys(refused, "not this family")
+        return Made(self.there, dict.fromkeys(refused, "not this family"), "not this family" if refused else "")
 
     def remove(self) -> None:
         self._do("remove")
         self.there = frozenset()
 
-    def start(self, on_change: Callable[[], None], spawn: Spawn) -> None:
+    def start(self, on_change: Callable[[bool], None], spawn: Spawn) -> None:
         self.on_change = on_change
 
     def stop(self) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from consulcast.executor.nat import rules
 from consulcast.executor.nat.conntrack import Port, changed
-from consulcast.executor.nat.netlink import attribute, attributes, nested
+from consulcast.executor.nat.netlink import attribute, nested
+from consulcast.executor.netlink import attributes
 
 OLD = rules.read("203.0.113.10/32 udp 53 198.51.100.1 8053")
 NEW = rules.read("203.0.113.10/32 udp 53 198.51.100.1 9053")

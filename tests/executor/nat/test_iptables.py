@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consulcast.executor.nat import command, iptables, iptables_child, rules
-from consulcast.executor.nat.backend import NatError
+from consulcast.executor.nat.backend import Made, NatError
 from consulcast.executor.nat.command import Finished
 from consulcast.executor.nat.iptables import Iptables
 from consulcast.model import Translation
@@ -111,10 +111,10 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Children:
 def test_family_that_has_and_gets_nothing_is_not_touched(children: Children) -> None:
     backend = Iptables()
     assert backend.read() == frozenset()
-    assert backend.apply(frozenset({rules.read(FOUR)})) == {}
+    assert backend.apply(frozenset({rules.read(FOUR)})) == Made(frozenset({rules.read(FOUR)}))
     assert children.asked == [("4", json.dumps([FOUR]))]
     children.asked.clear()
-    assert backend.apply(frozenset({rules.read(SIX)})) == {}
+    assert backend.apply(frozenset({rules.read(SIX)})) == Made(frozenset({rules.read(SIX)}))
     assert children.asked == [("4", "[]"), ("6", json.dumps([SIX]))]
     children.asked.clear()
     backend.apply(frozenset({rules.read(SIX)}))
@@ -134,7 +134,8 @@ def test_one_family_may_fail_alone_and_both_together(children: Children) -> None
     backend = Iptables()
     children.broken = {"6"}
     both = frozenset({rules.read(FOUR), rules.read(SIX)})
-    assert backend.apply(both) == {rules.read(SIX): "iptables, IPv6: can't initialize nat"}
+    why = "iptables, IPv6: can't initialize nat"
+    assert backend.apply(both) == Made(frozenset({rules.read(FOUR)}), {rules.read(SIX): why}, why)
     children.broken = {"4", "6"}
     with pytest.raises(NatError, match="can't initialize nat"):
         backend.apply(both)

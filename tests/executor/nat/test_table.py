@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 
 import gevent
 import pytest
@@ -115,7 +115,8 @@ def test_leftover_stays_until_somebody_says_what_is_wanted(world: World) -> None
 def test_rules_removed_by_somebody_else_come_back_at_the_event_or_the_sweep(world: World) -> None:
     world.table.start()
     world.set(ONE)
-    for look in (world.backend.on_change, world.table.sweep):
+    looks: list[Callable[[], None]] = [lambda: world.backend.on_change(False), world.table.sweep]
+    for look in looks:
         world.backend.did.clear()
         world.backend.there = frozenset()
         look()
@@ -123,7 +124,7 @@ def test_rules_removed_by_somebody_else_come_back_at_the_event_or_the_sweep(worl
         assert world.standing() == {ONE}
     world.backend.did.clear()
     world.backend.there = None  # something of it stands, but not as we make it
-    world.backend.on_change()
+    world.backend.on_change(False)
     assert world.acts() == ["read", "apply"]
 
 
@@ -131,7 +132,7 @@ def test_event_of_our_own_change_costs_one_look(world: World) -> None:
     world.table.start()
     world.set(ONE)
     world.backend.did.clear()
-    world.backend.on_change()
+    world.backend.on_change(False)
     assert world.acts() == ["read"]
 
 

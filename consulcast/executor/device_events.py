@@ -1,0 +1,78 @@
+"""That somebody else changed the addresses of the VIPs' device, or the device itself, told by the kernel at once.
+
+Formats: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from socket import AF_UNSPEC
+
+from consulcast.executor.bgp.child import Spawn
+from consulcast.executor.kernel import UP, Link, link
+from consulcast.executor.netlink import Heard, Message, Subscription, Watcher, attributes
+from consulcast.repairs import Kind
+
+_NETLINK_ROUTE = 0
+_GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
+_NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _DELETE_ADDRESS = 16, 17, 20, 21
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_NAME = 3  # IFLA_IFNAME
+_PAUSE = 0.05  # seconds; who clears a thousand addresses away takes about as long
+
+
+class DeviceEvents:
+    """Calls ``on_event`` with what has changed: an address, the device, or nobody knows (events were lost).
+
+    ``own`` is the port of our own netlink socket: what we change ourselves is no event.
+    """
+
+    def __init__(self, device: str, own: Callable[[], int], on_event: Callable[[Kind], None], spawn: Spawn) -> None:
+        self._device, self._own, self._on_event = device, own, on_event
+        self._known: Link | None = None
+        self._watcher = Watcher("addresses", self._subscribe, self._take, spawn, _PAUSE)
+
+    def start(self) -> None:
+        """Listen from now on."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._watcher.stop()
+
+    def _subscribe(self) -> Subscription:
+        subscription = Subscription(_NETLINK_ROUTE, _GROUPS)
+        self._known = link(self._device)  # after: a change in between is heard
+        return subscription
+
+    def _take(self, heard: Heard) -> bool:
+        own = self._own()
+        kinds = {self._judge(message, own) for message in heard.messages} - {None}
+        if heard.lost:
+            kinds.add(Kind.NETLINK)
+            self._known = link(self._device)
+        for kind in kinds:
+            if kind is not None:
+                self._on_event(kind)
+        return bool(kinds)
+
+    def _judge(self, message: Message, own: int) -> Kind | None:
+        """Tell what a message is about, if it is any of our business."""
+        if message.kind in (_NEW_ADDRESS, _DELETE_ADDRESS):
+            if message.sender == own or self._known is None:
+                return None
+            return Kind.ADDRESS if _ADDRESS.unpack_from(message.body)[4] == self._known.index else None
+        if message.kind not in (_NEW_LINK, _DELETE_LINK):
+            return None
+        family, _, index, flags, _ = _LINK.unpack_from(message.body)
+        if family != AF_UNSPEC:
+            return None  # what a bridge says of its ports
+        name = attributes(message.body[_LINK.size :]).get(_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        former = self._known
+        if name == self._device:
+            self._known = Link(index, bool(flags & UP)) if message.kind == _NEW_LINK else None
+        elif former is not None and index == former.index:
+            self._known = None  # it has another name now
+        return Kind.DEVICE if self._known != former else None

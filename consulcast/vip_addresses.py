@@ -1,0 +1,132 @@
+"""The VIPs' addresses as they are known to stand: read, compared with what was known, put back, removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Set
+from dataclasses import dataclass
+
+from consulcast.executor.protocols import Added, AddressTable, KernelError
+from consulcast.losses import Losses
+from consulcast.model import Interface
+from consulcast.repairs import Kind, Repairs
+
+log = logging.getLogger(__name__)
+
+BATCH = 64  # addresses that are added between two looks at what is wanted
+RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before an address that the kernel refused is tried again
+_SOME = 5  # addresses that a line of the log names
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    why: str
+    at: float
+    delay: float
+
+
+class VipAddresses:
+    """Keeps books on one device's addresses; all calls but the properties may wait for the kernel.
+
+    While the device is down or not there nothing is ``present``, for none of it works, and nothing is added.
+    """
+
+    def __init__(self, table: AddressTable, repairs: Repairs, clock: Callable[[], float]) -> None:
+        self._table, self._repairs, self._clock = table, repairs, clock
+        self.looked = False  # whether the kernel could be read once
+        self.present: Set[Interface] = frozenset()
+        self.owned: set[Interface] = set()
+        self._trouble = ""
+        self._retry: dict[Interface, _Retry] = {}
+        self._losses: Losses[Interface] = Losses()
+
+    def look(self, wanted: Set[Interface], told: Set[Kind] = frozenset()) -> None:
+        """Read the kernel: what is there, what is ours, what of former runs is left. ``told``: what events said."""
+        if Kind.NETLINK in told:
+            self._repairs.found(Kind.NETLINK, "the kernel's events came faster than they were read; all is looked at")
+        try:
+            found = self._table.look()
+        except KernelError as error:
+            log.error("addresses cannot be read, retried with the next sweep: %s", error)
+            return
+        before, self.looked = self._trouble, True
+        self._trouble = found.trouble
+        if self._trouble:
+            if self._trouble != before:
+                log.warning("no VIP works on this host: %s", self._trouble)
+            self.present, self.owned = frozenset(), set(found.ours)
+            return
+        lost = (self.present & wanted) - found.present
+        for address in sorted((self.owned & found.present) - found.ours, key=str):
+            log.warning("address %s is somebody else's now: it is used and never removed", address)
+        self.present, self.owned = found.present, set(found.ours)
+        if before or Kind.DEVICE in told:
+            again = f"{len(lost)} addresses are put back" if lost else "its VIPs are announced again"
+            self._repairs.found(Kind.DEVICE, f"the VIPs' device was down or gone and is up again; {again}")
+        elif lost:
+            self._lost(lost)
+
+    def _lost(self, lost: Set[Interface]) -> None:
+        now = self._clock()
+        self._repairs.found(Kind.ADDRESS, f"{_names(lost)} removed by somebody else", len(lost))
+        for address in lost:
+            pause = self._losses.pause(address, now)
+            if pause:
+                why = f"removed by somebody else again and again, put back in {pause:.0f} s"
+                self._retry[address] = _Retry(why, now + pause, pause)
+
+    def add_missing(self, wanted: Mapping[Interface, str]) -> bool:
+        """Add what is wanted and missing, each with a name to show, up to a batch. Returns whether there is more."""
+        now = self._clock()
+        for address in self._retry.keys() - wanted.keys():
+            del self._retry[address]
+        missing = [
+            address
+            for address in wanted.keys() - self.present
+            if address not in self._retry or self._retry[address].at <= now
+        ]
+        if not missing or self._trouble:
+            return False
+        batch, rest = missing[:BATCH], missing[BATCH:]
+        try:
+            added = self._table.add({address: wanted[address] for address in batch})
+        except KernelError as error:
+            added = Added(frozenset(), dict.fromkeys(batch, str(error)))
+        for address in batch:
+            former = self._retry.pop(address, None)
+            why = added.failures.get(address)
+            if why is not None:
+                delay = min(former.delay * 2, RETRY_MAX) if former else RETRY_MIN
+                self._retry[address] = _Retry(why, now + delay, delay)
+        self.present |= set(batch) - added.failures.keys()
+        self.owned |= added.ours
+        return bool(rest)
+
+    def remove(self, addresses: Collection[Interface]) -> Mapping[Interface, str]:
+        """Remove what is ours of them. Returns the failures with the kernel's reason."""
+        try:
+            failures = self._table.remove(addresses)
+        except KernelError as error:
+            failures = dict.fromkeys(addresses, str(error))
+        gone = set(addresses) - failures.keys()
+        self.owned -= gone
+        self.present -= gone
+        return failures
+
+    def why_missing(self, address: Interface) -> str:
+        """Why an address is not there, if that is known."""
+        if self._trouble:
+            return self._trouble
+        retry = self._retry.get(address)
+        return f"address {address}: {retry.why}" if retry is not None else ""
+
+    @property
+    def retries(self) -> Collection[float]:
+        """When something is tried again."""
+        return () if self._trouble else [retry.at for retry in self._retry.values()]
+
+
+def _names(addresses: Collection[Interface]) -> str:
+    texts = sorted(map(str, addresses))
+    some = ", ".join(texts[:_SOME]) + (f" and {len(texts) - _SOME} more" if len(texts) > _SOME else "")
+    return f"address {some}" if len(texts) == 1 else f"addresses {some}"

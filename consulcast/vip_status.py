@@ -1,0 +1,43 @@
+"""What a VIP is found to be, as far as its route is concerned. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
+from consulcast.model import Reason, Vip
+
+PATIENCE = 5.0  # seconds that a session may take to come up before its VIPs are said to be without it
+
+
+@dataclass(frozen=True, slots=True)
+class VipStatus:
+    """What a VIP is on this host, as found, and why."""
+
+    vip: Vip
+    reason: Reason
+    detail: str = ""
+
+
+def of_route(vip: Vip, state: RouteState, peers: Sequence[PeerStatus], now: float) -> tuple[VipStatus, float]:
+    """Tell what a route's state makes of its VIP, and until when that may be said; 0: for as long as it is so."""
+    if state is not RouteState.HANDED_OVER:
+        return VipStatus(vip, _REASONS[state]), 0.0
+    if any(peer.state is SessionState.UP for peer in peers):
+        return VipStatus(vip, Reason.NOT_NEGOTIATED, f"no peer takes IPv{vip.prefix.version} routes"), 0.0
+    young = [peer.since for peer in peers if not peer.last_error and now - peer.since < PATIENCE]
+    if young:
+        return VipStatus(vip, Reason.ANNOUNCING), max(young) + PATIENCE
+    silence = "no answer yet: address, firewall, password?"
+    detail = "; ".join(f"{peer.address}: {peer.last_error or silence}" for peer in peers)
+    return VipStatus(vip, Reason.PEER_DOWN, detail), 0.0
+
+
+_REASONS = {
+    RouteState.CLEAR: Reason.ANNOUNCING,
+    RouteState.PENDING: Reason.ANNOUNCING,
+    RouteState.ANNOUNCED: Reason.ANNOUNCED,
+    RouteState.NO_NEXT_HOP: Reason.NO_NEXT_HOP,
+    RouteState.FAILED: Reason.BGP_FAILED,
+}
