@@ -292,7 +292,10 @@ class Reconciler:
                 return VipStatus(vip, Reason.NAT_FAILED, why)
             if vip.prefix not in self._handed:
                 return VipStatus(vip, Reason.ANNOUNCING)
-        found, until = of_route(vip, self._speaker.route_state(vip.prefix), self._speaker.peers(), self._clock())
+        state = self._speaker.route_state(vip.prefix)
+        if state is RouteState.ANNOUNCED:
+            return VipStatus(vip, Reason.ANNOUNCED, intent.detail)
+        found, until = of_route(vip, state, self._speaker.peers(), self._clock())
         self._report_at = max(self._report_at, until)
         return found
 
