@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import gevent
@@ -12,7 +14,7 @@ from consulcast import notation
 from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation
 from consulcast.reconciler import Reconciler
-from consulcast.repairs import Repairs
+from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import BATCH
 
 VIP = "203.0.113.10/32"
@@ -302,6 +304,140 @@ def test_address_removed_by_hand_comes_back_by_the_sweep_without_a_withdrawal(ma
     world.addresses.ours.clear()
     assert world.acts(31.0)[-1:] == [f"add {VIP}"]
     assert "withdraw" not in " ".join(world.script)
+
+
+def test_address_removed_by_hand_comes_back_by_the_event_and_is_counted_once(make: Make) -> None:
+    world = make().begin()
+    other = "203.0.113.11/32"
+    world.wants(intent(), intent(other))
+    world.addresses.ours.clear()
+    world.script.clear()
+    world.reconciler.disturbed(Kind.ADDRESS)
+    assert sorted(world.acts()) == [f"add {VIP}", f"add {other}"]
+    assert world.repairs.counts[Kind.ADDRESS] == 2
+    world.acts(31.0)
+    assert world.repairs.counts[Kind.ADDRESS] == 2
+
+
+def test_address_that_nobody_wants_any_more_and_somebody_removed_is_no_drift(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.wants(intent(announce=False))
+    world.addresses.ours.clear()
+    world.reconciler.disturbed(Kind.ADDRESS)
+    world.acts()
+    assert world.repairs.counts[Kind.ADDRESS] == 0
+
+
+def test_storm_of_events_is_one_look(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    looks = world.addresses.looks
+    for _ in range(1000):
+        world.reconciler.disturbed(Kind.ADDRESS)
+    world.acts()
+    assert world.addresses.looks == looks + 1
+
+
+def test_device_that_is_down_withdraws_and_says_so_and_once_up_again_is_announced(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.script.clear()
+    world.addresses.trouble = "device lo is down"
+    world.addresses.ours.clear()  # as the kernel does with IPv6 ones
+    world.reconciler.disturbed(Kind.DEVICE)
+    assert world.acts() == [f"withdraw {VIP}"]
+    status = world.reconciler.status()[notation.vip(VIP)]
+    assert (status.reason, status.detail) == (Reason.ADDRESS_FAILED, "device lo is down")
+    assert world.acts(31.0) == [f"withdraw {VIP}"], "nothing is added to a device that is down"
+    world.addresses.trouble = ""
+    world.reconciler.disturbed(Kind.DEVICE)
+    assert world.acts()[1:] == [f"add {VIP}", f"announce {VIP}"]
+    assert world.repairs.counts[Kind.DEVICE] == 1
+    assert world.repairs.counts[Kind.ADDRESS] == 0
+
+
+def test_device_that_was_down_for_a_moment_loses_its_addresses_and_no_route(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.addresses.ours.clear()
+    world.script.clear()
+    world.reconciler.disturbed(Kind.DEVICE)
+    assert world.acts() == [f"add {VIP}"]
+    assert world.repairs.counts[Kind.DEVICE] == 1
+
+
+def test_unwanted_address_goes_from_a_device_that_is_down(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.addresses.trouble = "device lo is down"
+    world.reconciler.disturbed(Kind.DEVICE)
+    world.acts()
+    assert world.wants() == [f"remove {VIP}"]
+
+
+def test_lost_events_are_counted_and_all_is_looked_at(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.addresses.ours.clear()
+    world.script.clear()
+    world.reconciler.disturbed(Kind.NETLINK)
+    assert world.acts() == [f"add {VIP}"]
+    assert world.repairs.counts[Kind.NETLINK] == 1
+
+
+def test_somebody_who_removes_an_address_again_and_again_is_not_outrun_and_no_other_vip_suffers(make: Make) -> None:
+    world = make().begin()
+    other = "203.0.113.11/32"
+    world.wants(intent(), intent(other))
+    for _ in range(20):
+        world.addresses.ours.discard(ipaddress.ip_interface(VIP))
+        world.reconciler.disturbed(Kind.ADDRESS)
+        world.acts()
+    assert world.script.count(f"add {VIP}") == 4
+    assert world.reason() is Reason.ADDRESS_FAILED
+    assert world.reason(other) is Reason.ANNOUNCED
+    assert world.acts(1.1)[-2:] == [f"add {VIP}", f"announce {VIP}"]
+    assert f"withdraw {other}" not in world.script
+
+
+def test_first_reconcile_is_complete_when_nothing_is_under_way_any_more(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent(), complete=False)
+    assert not world.reconciler.ever_complete
+    pending = dataclasses.replace(intent(announce=False), reason=Reason.MONITOR_PENDING)
+    world.wants(pending)
+    assert not world.reconciler.ever_complete
+    world.wants(intent())
+    assert world.reconciler.ever_complete
+
+
+def test_what_takes_too_long_does_not_keep_the_first_reconcile_from_being_complete(make: Make) -> None:
+    world = make().begin()
+    world.speaker.acknowledges = False
+    world.wants(intent())
+    world.speaker.unacknowledged.add(notation.vip(VIP).prefix)
+    world.wants(intent(), complete=True)
+    world.reconciler.ever_complete = False
+    world.acts(9.0)
+    assert not world.reconciler.ever_complete
+    world.acts(2.0)
+    assert world.reconciler.ever_complete
+
+
+def test_each_pass_is_told_and_what_is_asked_back_wakes_the_loop(make: Make) -> None:
+    world = make()
+    passes: list[float] = []
+    world.reconciler._clock = time.monotonic
+
+    def passed() -> float:
+        passes.append(time.monotonic())
+        return 0.02
+
+    world.reconciler.after_pass = passed
+    world.begin()
+    gevent.sleep(0.2)
+    assert len(passes) >= 3
 
 
 def test_kernel_that_cannot_be_read_withdraws_nothing(make: Make) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from consulcast.executor.nat import nft, rules
 from consulcast.model import Translation
@@ -142,3 +144,34 @@ def test_table_with_a_rule_of_somebody_else_is_not_taken_for_ours() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"nftables": [{"map": {}}]}', '{"nftables": 1}'])
 def test_listing_that_cannot_be_read_is_not_taken_for_ours(text: str) -> None:
     assert nft.parse(text) is None
+
+
+class Kernel:
+    """Refuses what it is told to, and whatever comes with it."""
+
+    def __init__(self, bad: Iterable[Translation]) -> None:
+        self.bad = frozenset(bad)
+        self.questions = 0
+
+    def objection(self, wanted: Iterable[Translation]) -> str:
+        self.questions += 1
+        return "not this one" if self.bad & set(wanted) else ""
+
+
+@given(tables, st.data())
+def test_what_the_kernel_refuses_is_found_and_takes_nothing_else_with_it(
+    wanted: frozenset[Translation], data: st.DataObject
+) -> None:
+    bad = data.draw(st.sets(st.sampled_from(rules.in_order(wanted)), max_size=2)) if wanted else set()
+    kernel = Kernel(bad)
+    failures = nft.refused(wanted, kernel.objection)
+    assert failures == dict.fromkeys(bad, "not this one")
+
+
+def test_family_that_the_kernel_does_not_have_costs_few_questions() -> None:
+    four = [rules.read(f"203.0.113.10/32 udp {port} 198.51.100.1 53") for port in range(1, 1001)]
+    six = [rules.read(f"2001:db8::10/128 udp {port} 2001:db8::1 53") for port in range(1, 1001)]
+    kernel = Kernel(six)
+    failures = nft.refused([*four, *six], kernel.objection)
+    assert failures.keys() == set(six)
+    assert kernel.questions <= 33

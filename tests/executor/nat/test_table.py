@@ -12,6 +12,7 @@ from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.conntrack import changed
 from consulcast.executor.nat.table import NatTable
 from consulcast.model import NatKey, Translation
+from consulcast.repairs import Kind, Repairs
 from tests.executor.nat.fakes import FakeBackend
 
 ONE = rules.read("203.0.113.10/32 udp 53 198.51.100.1 8053")
@@ -27,7 +28,11 @@ class World:
         self.moved: list[NatKey] = []
         self.changes = 0
         backends = Backends("nft", self.backend, self.other)
-        self.table = NatTable(backends, self.changed, drop_flows=self.drop)
+        self.now = 0.0
+        self.repairs = Repairs()
+        self.table = NatTable(
+            backends, self.changed, drop_flows=self.drop, repairs=self.repairs, clock=lambda: self.now
+        )
 
     def changed(self) -> None:
         self.changes += 1
@@ -126,6 +131,55 @@ def test_rules_removed_by_somebody_else_come_back_at_the_event_or_the_sweep(worl
     world.backend.there = None  # something of it stands, but not as we make it
     world.backend.on_change(False)
     assert world.acts() == ["read", "apply"]
+
+
+def test_drift_is_counted_once_whether_rules_are_missing_or_others_among_them(world: World) -> None:
+    world.table.start()
+    world.set(ONE, TWO)
+    world.backend.there = frozenset()
+    world.backend.on_change(False)
+    world.acts()
+    assert world.repairs.counts[Kind.NAT] == 2
+    world.backend.there = frozenset({ONE, TWO, SIX})
+    world.table.sweep()
+    world.acts()
+    assert world.repairs.counts[Kind.NAT] == 3
+    world.table.sweep()
+    world.acts()
+    assert world.repairs.counts[Kind.NAT] == 3
+    assert world.there() == {ONE, TWO}
+
+
+def test_what_a_former_run_left_is_no_drift(world: World) -> None:
+    world.backend.there = frozenset({ONE})
+    world.table.start()
+    world.set(TWO)
+    assert world.repairs.counts[Kind.NAT] == 0
+
+
+def test_events_that_were_lost_are_counted_and_the_table_is_looked_at(world: World) -> None:
+    world.table.start()
+    world.set(ONE)
+    world.backend.did.clear()
+    world.backend.on_change(True)
+    assert world.acts() == ["read"]
+    assert world.repairs.counts[Kind.NETLINK] == 1
+
+
+def test_somebody_who_flushes_again_and_again_is_not_outrun(world: World) -> None:
+    world.table.start()
+    world.set(ONE)
+    for _ in range(20):
+        world.backend.there = frozenset()
+        world.backend.on_change(False)
+        world.acts()
+    assert world.backend.did.count("apply") == 4
+    assert "again and again" in world.table.failures()[ONE]
+    world.now += 31.0
+    world.table.sweep()
+    world.acts()
+    assert world.standing() == {ONE}
+    assert dict(world.table.failures()) == {}
 
 
 def test_event_of_our_own_change_costs_one_look(world: World) -> None:
