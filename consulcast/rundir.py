@@ -27,7 +27,7 @@ class RunDir:
                     f"{path} is not a directory of uid {os.geteuid()} alone (mode 0700): "
                     "give agent.run_dir one that does not exist yet"
                 )
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise RunDirError(f"{path} cannot be used: {error.strerror}: set agent.run_dir") from None
         try:

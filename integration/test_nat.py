@@ -322,6 +322,23 @@ def test_auto_takes_what_the_host_uses_itself(world: World) -> None:
     assert f"NAT is made with {world.backend}" in table.process.text()
 
 
+@pytest.mark.parametrize("world", ["nft"], indirect=True)  # one table for both families; iptables' are two
+def test_rules_that_the_kernel_refuses_take_no_other_with_them(world: World) -> None:
+    world.serve(8053)
+    table = world.table()
+    twice = rule(V4, "udp", 54, 9053)  # two destinations for one key: the kernel takes one
+    table.set(*ALL, rule(V4, "udp", 54, 8053), twice)
+    assert table.failures()
+    standing = table.standing()
+    assert standing is not None
+    assert standing >= set(ALL)
+    assert len(standing) == len(ALL) + 1
+    assert ask(world.client, "udp", V6).startswith("8053 ")
+    table.set(*ALL)
+    until(lambda: not table.failures(), 5.0, "all that is wanted stands")
+    table.wait(*ALL)
+
+
 def test_host_without_nat_starts_no_child_and_makes_no_table(world: World) -> None:
     before = world.rules()
     table = world.table("auto")

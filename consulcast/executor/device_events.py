@@ -48,7 +48,7 @@ class DeviceEvents:
         return subscription
 
     def _take(self, heard: Heard) -> bool:
-        own = self._own()
+        own = self._own() or None  # 0: not known yet, and the kernel's own number
         kinds = {self._judge(message, own) for message in heard.messages} - {None}
         if heard.lost:
             kinds.add(Kind.NETLINK)
@@ -58,7 +58,7 @@ class DeviceEvents:
                 self._on_event(kind)
         return bool(kinds)
 
-    def _judge(self, message: Message, own: int) -> Kind | None:
+    def _judge(self, message: Message, own: int | None) -> Kind | None:
         """Tell what a message is about, if it is any of our business."""
         if message.kind in (_NEW_ADDRESS, _DELETE_ADDRESS):
             if message.sender == own or self._known is None:
