@@ -19,7 +19,7 @@ from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import RETRY_MAX, VipAddresses
-from consulcast.vip_status import VipStatus, of_route
+from consulcast.vip_status import LEVELS, VipStatus, of_route
 
 log = logging.getLogger(__name__)
 
@@ -253,7 +253,7 @@ class Reconciler:
         for vip, now in status.items():
             before = self._status.get(vip)
             if before != now:
-                level = _LEVELS.get(now.reason, logging.WARNING)
+                level = LEVELS.get(now.reason, logging.WARNING)
                 log.log(
                     level,
                     "vip %s: %s%s",
@@ -298,11 +298,3 @@ class Reconciler:
         found, until = of_route(vip, state, self._speaker.peers(), self._clock())
         self._report_at = max(self._report_at, until)
         return found
-
-
-_LEVELS = {
-    Reason.ANNOUNCED: logging.INFO,
-    Reason.ANNOUNCING: logging.DEBUG,  # for a millisecond; what it comes to is worth a line
-    Reason.MONITOR_PENDING: logging.INFO,
-    Reason.DRAINING: logging.INFO,
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,4 +41,10 @@ _REASONS = {
     RouteState.ANNOUNCED: Reason.ANNOUNCED,
     RouteState.NO_NEXT_HOP: Reason.NO_NEXT_HOP,
     RouteState.FAILED: Reason.BGP_FAILED,
+}
+LEVELS = {
+    Reason.ANNOUNCED: logging.INFO,
+    Reason.ANNOUNCING: logging.DEBUG,  # for a millisecond; what it comes to is worth a line
+    Reason.MONITOR_PENDING: logging.INFO,
+    Reason.DRAINING: logging.INFO,
 }

@@ -187,8 +187,8 @@ class World:
             if "nat" not in names.split():
                 return []
             text = "".join(self.host.run(f"{name}-legacy-save", "-t", "nat") for name in ("iptables", "ip6tables"))
-            pattern = r"-A CONSULCAST -d ([^/]+)/\d+ .*--dport (\d+) .*--to-destination \[?([^\]\s]+?)\]?:(\d+)"
-            found = re.findall(pattern, text)
+            pattern = r"-A CONSULCAST -d ([^/]+)/\d+ .*--dport (\d+) .*--to-destination \[?([^\]\s]+?)\]?:(\d+)$"
+            found = re.findall(pattern, text, re.MULTILINE)
         return sorted(" ".join(item) for item in found)
 
     def foreign(self) -> str:

@@ -231,7 +231,7 @@ def test_rules_flushed_by_somebody_else_come_back(world: World) -> None:
     until(lambda: world.rules() == before, 2.0, "the rules are back")
     table.wait(*ALL)
     assert ask(world.client, "udp", V4).startswith("8053 ")
-    assert "removed by somebody else" in table.process.text()
+    assert "drift: NAT rules removed or changed by somebody else" in table.process.text()
 
 
 def test_rules_half_removed_or_added_to_by_somebody_else_are_made_whole(world: World) -> None:

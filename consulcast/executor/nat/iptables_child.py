@@ -10,11 +10,13 @@ because libxtables ends the process at some errors, and because it registers DNA
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import ipaddress
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from consulcast.model import Translation
 HOOKS = ("PREROUTING", "OUTPUT")  # from others, and from this host itself
 LOCK = "/run/xtables.lock"  # of the iptables commands too
 PATIENCE = 5.0  # seconds for the lock
+_PR_SET_PDEATHSIG = 1
 ATTEMPTS = 5  # at a commit that meets somebody else's, who has not taken the lock
 
 
@@ -179,6 +182,8 @@ def perform(table: Table, order: str) -> list[str] | None:
 
 def main() -> None:
     """Run once."""
+    # With the daemon dead, what was to be done while the lock was waited for is not to be done after the next start.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     order = sys.stdin.read().strip()
     try:
         with lock():
