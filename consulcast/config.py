@@ -57,6 +57,7 @@ class Config:
     nat: schema.Nat
     apps: tuple[App, ...]
     damping: Limits = field(default_factory=Limits)
+    lease: float = 10.0
     exec_from: frozenset[Source] = frozenset({Source.CONFIG})
     warnings: tuple[str, ...] = ()
 
@@ -121,6 +122,7 @@ class _Reader:
             nat=file.nat,
             apps=self._apps(),
             damping=self._damping(),
+            lease=self._lease(),
             exec_from=frozenset(source for source, policy in policies.items() if policy.exec == "allow")
             | {Source.CONFIG},
             warnings=tuple(self._warnings),
@@ -166,6 +168,12 @@ class _Reader:
                 where if consul.address and "consul_addr" in str(error) else "$.consul", str(error)
             ) from None
         return consul
+
+    def _lease(self) -> float:
+        lease = self._file.bgp.lease
+        if lease and not 2 <= lease <= 3600:
+            raise self._error("$.bgp.lease", "must be from 2s to 1h, or 0s for none")
+        return float(lease)
 
     def _damping(self) -> Limits:
         damping = self._file.bgp.damping

@@ -111,7 +111,14 @@ class Daemon:
         self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
         backends = Backends(config.nat.backend, Nft(), Iptables())
         self._nat = NatTable(backends, self._spoken, self._spawn, repairs=self._repairs)
-        self._speaker = ExaBgpSpeaker(self._network.peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
+        self._speaker = ExaBgpSpeaker(
+            self._network.peers,
+            self._run_dir.path / "bgp",
+            self._spoken,
+            lease=config.lease,
+            repairs=self._repairs,
+            spawn=self._spawn,
+        )
         self._reconciler = Reconciler(
             self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
         )
@@ -255,6 +262,8 @@ class Daemon:
             if getattr(config.agent, key) != running:
                 log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
                 setattr(config.agent, key, running)
+        if config.lease != former.lease:
+            log.warning("reload: bgp.lease counts from the next start")
         if config.nat != former.nat:
             log.warning("reload: nat counts from the next start")
 

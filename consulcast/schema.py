@@ -102,6 +102,7 @@ class Bgp(Struct, forbid_unknown_fields=True):
     origin: Literal["igp", "egp", "unknown", "incomplete", ""] = "igp"
     router_id: str = ""
     hold_time: int = 30
+    lease: Duration = Duration(10)
     damping: Damping = field(default_factory=Damping)
     peers: list[Peer] = field(default_factory=list)
 

@@ -150,6 +150,7 @@ def test_password_file_is_read(tmp_path: Path) -> None:
         (MINIMAL + "agent:\n  run_dir: run\n", "file.yaml:3: agent.run_dir: 'run': write an absolute path"),
         (MINIMAL + "consul:\n  warning: maybe\n", "file.yaml:3: consul.warning"),
         (MINIMAL + "consul:\n  wait: 11m\n", "file.yaml:3: consul.wait"),
+        (MINIMAL[:-2] + ", lease: 1s}\n", "bgp.lease: must be from 2s to 1h"),
         (
             MINIMAL[:-2] + ", damping: {reuse: 5000}}\n",
             "bgp.damping.reuse: must be 100 at least and less than suppress",
