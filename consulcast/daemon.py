@@ -18,6 +18,7 @@ from gevent.lock import BoundedSemaphore
 from consulcast import config as configuration
 from consulcast import tags
 from consulcast.config import Config, consul_settings
+from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
@@ -168,6 +169,7 @@ class Daemon:
             wait=consul.wait,
             max_stale=consul.max_stale,
             restart_grace=consul.restart_grace,
+            hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
         )
 
     # -- life --------------------------------------------------------------------------------------------------
