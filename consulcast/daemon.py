@@ -126,7 +126,8 @@ class Daemon:
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._configure()
-        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload)
+        self._repairs = Repairs()
+        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs)
         self._web = Server(listen(agent.listen_addr), make_app(status)) if agent.listen_addr else None
         return True
 
