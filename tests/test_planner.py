@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 
 import pytest
@@ -200,3 +201,15 @@ def test_without_a_stale_limit_an_unknown_stands_for_ever() -> None:
     assert found.intents[0].announce
     assert found.recheck_at is None
     assert Defaults().stale_limit is None
+
+
+def test_port_that_fails_is_obeyed_while_consuls_word_is_held() -> None:
+    """As after a restart of the agent: Consul's last verdict stands for the grace, the others are their own."""
+    port = MonitorSpec("port", "tcp:53")
+    one = dataclasses.replace(app("a"), monitors=(CONSUL, port))
+    verdicts = dict([says(one, Health.PASSING)])
+    failing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, "nobody listens", 10.0)
+    for verdict, up in ((Verdict(Health.PASSING, Reason.PASSING), True), (failing, False)):
+        found = plan([one], {**verdicts, VerdictKey(one.key, port): verdict}, DEFAULTS, 10.0, None, {one.key: STALE})
+        (intent,) = found.intents
+        assert (intent.announce, intent.reason is Reason.MONITOR_FAILING) == (up, not up)

@@ -165,6 +165,9 @@ class View:
         if not untagged:
             return self._shown
         self._hold_down.begin(untagged, apps - self._shown.keys(), apps, now)
+        for name in untagged:
+            if name not in self._hold_down:
+                self._hold_down.went(name, now)
         return {
             name: service
             for name, service in self._shown.items()

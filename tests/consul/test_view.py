@@ -649,6 +649,14 @@ def test_apps_that_go_within_a_second_go_at_once_and_later_ones_are_single_ones(
         assert set(seen.services) == ({"b", "c"} if held else {"c"})
 
 
+def test_apps_that_are_untagged_within_a_second_are_untagged_at_once() -> None:
+    for gap, held in ((0.5, True), (2.0, False)):
+        seen = apps_view("a", "b", "c")
+        seen.catalog_answered(with_tags(a=(), b=("t",), c=("t",)), 10)
+        seen.catalog_answered(with_tags(a=(), b=(), c=("t",)), 10 + gap)
+        assert [seen.services[name].tags for name in "abc"] == [(), ("t",) if held else (), ("t",)]
+
+
 def test_services_that_are_no_apps_go_as_many_as_there_are() -> None:
     seen = apps_view("a")
     seen.catalog_answered(with_tags(a=("t",), b=(), c=(), d=()), 1)
