@@ -169,11 +169,11 @@ def test_never_do_most_apps_go_within_a_moment(story: list[tuple[float, Step]], 
     for gap, step in story:
         now += gap
         before = {name for name, service in view.services.items() if is_app(service)}
-        doubted_long = {name for name in before if name in view.unknown and now >= view.unknown[name].since + 10}
+        waited = {name for name in before if name in view._hold_down and now >= view._hold_down.until(name)}
         step(view, now)
         doubts = view.doubts(now)
         if doubts:  # whoever is asked agrees that whatever is looked for is gone
             rest = view.services.keys() - {service.id for service in doubts.services}
             view.confirmed(doubts, Evidence(Read(rest, apps=rest), Read(), rest, agent_apps=rest), now)
-        went = before - {name for name, service in view.services.items() if is_app(service)} - doubted_long
+        went = before - {name for name, service in view.services.items() if is_app(service)} - waited
         assert len(before) < 2 or len(went) <= share * len(before)
