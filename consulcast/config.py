@@ -118,6 +118,7 @@ class _Reader:
                 ),
                 origin=_ORIGINS.get(file.bgp.origin, Origin.INCOMPLETE),
                 cleanup_timer=file.agent.cleanup_timer,
+                stale_limit=file.consul.stale_limit or None,
             ),
             nat=file.nat,
             apps=self._apps(),
@@ -156,6 +157,12 @@ class _Reader:
             raise self._error("$.consul.token_file", "consul.token is set as well: write the token in one place")
         if not 1 <= consul.wait <= 600:
             raise self._error("$.consul.wait", "must be from 1s to 10m (Consul's own limit)")
+        if not 0 <= consul.mass_removal <= 1:
+            raise self._error("$.consul.mass_removal", "is a share of the apps: write 0 to 1, such as 0.5; 1 for never")
+        shortest = max(consul.restart_grace, consul.removal_hold)
+        if 0 < consul.stale_limit <= shortest:
+            what = f"must be longer than restart_grace and removal_hold ({shortest:g}s), or 0s for no limit"
+            raise self._error("$.consul.stale_limit", what)
         if consul.token_file and not os.path.isfile(consul.token_file):
             raise self._error("$.consul.token_file", f"there is no file {consul.token_file!r}")
         where = "$.consul.address" if consul.address else "$.agent.consul_addr"

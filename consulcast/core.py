@@ -10,7 +10,7 @@ from gevent.event import Event
 from consulcast.consul.source import ConsulSource, ConsulState
 from consulcast.damping import Damping, Limits
 from consulcast.journal import Journal
-from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Verdict, VerdictKey
+from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.planner import Defaults, Plan, plan
@@ -31,11 +31,18 @@ class Core:
         self._registry = Registry(Policy())
         self._consul: ConsulSource | None = None
         self._said: ConsulState | None = None  # the last state that both queries stood behind
+        self._waiting_since = 0.0  # while a source has not been in sync yet: since when that is not known better
         self._defaults, self._pace = Defaults(), Pace()
         self._journal = Journal()
         self._damping = Damping()
         self._changed = Event()
         self.plan = Plan()
+        self.stale: Mapping[AppKey, Stale] = {}  # the apps that rest on an answer of Consul's that may be true no more
+
+    @property
+    def consul(self) -> ConsulSource | None:
+        """The Consul source, if Consul is used."""
+        return self._consul
 
     @property
     def registered(self) -> Registered:
@@ -68,6 +75,8 @@ class Core:
 
     def follow(self, consul: ConsulSource | None) -> None:
         """Replace the Consul source; what the former one said last stands until the new one is in sync."""
+        if self._consul is None or self._consul.state.synced:
+            self._waiting_since = time.monotonic()
         self._consul = consul
         if consul is None:
             self._said = None
@@ -100,7 +109,8 @@ class Core:
         self._monitors.set(wanted, self._pace)
         verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
         now = time.monotonic()
-        planned = plan(registered.apps, verdicts, self._defaults, now, self.health)
+        self.stale = self._stale(registered.apps)
+        planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale)
         intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
@@ -116,3 +126,18 @@ class Core:
             return {VerdictKey(app.key, _CONSUL): _UNKNOWN for app in others}
         by_name = {VerdictKey(app.key, _CONSUL): self._said.by_name.get(app.name, _UNKNOWN) for app in others}
         return {**self._said.verdicts, **by_name}
+
+    def _stale(self, apps: Iterable[App]) -> Mapping[AppKey, Stale]:
+        """Which apps Consul has to say something about and does not: its own, and those with the monitor `consul`."""
+        if self._consul is None:
+            return {}
+        state, said = self._consul.state, self._said or ConsulState()
+        concerned = [app for app in apps if app.key.source is Source.CONSUL or _CONSUL in app.monitors]
+        found = {
+            app.key: said.unknown.get(app.key) if app.key.source is Source.CONSUL else said.unknown_names.get(app.name)
+            for app in concerned
+        }
+        if state.synced:
+            return {key: stale for key, stale in found.items() if stale is not None}
+        why = state.stale_reason or _UNKNOWN.detail
+        return {key: Stale(stale.since if stale else self._waiting_since, why) for key, stale in found.items()}

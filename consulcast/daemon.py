@@ -18,6 +18,7 @@ from gevent.lock import BoundedSemaphore
 from consulcast import config as configuration
 from consulcast import tags
 from consulcast.config import Config, consul_settings
+from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
@@ -138,7 +139,7 @@ class Daemon:
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
-        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload)
+        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs)
         self._web = Server(listen(agent.listen_addr), make_app(status)) if agent.listen_addr else None
         return True
 
@@ -191,6 +192,7 @@ class Daemon:
             wait=consul.wait,
             max_stale=consul.max_stale,
             restart_grace=consul.restart_grace,
+            hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
         )
 
     # -- life --------------------------------------------------------------------------------------------------

@@ -236,6 +236,14 @@ class Verdict:
     since: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The last good answer stands for a better one: since when, and why."""
+
+    since: float
+    reason: str
+
+
 class VerdictKey(NamedTuple):
     """Which monitor of which app a verdict belongs to."""
 

@@ -15,6 +15,7 @@ from consulcast.model import (
     Origin,
     Reason,
     Route,
+    Stale,
     Translation,
     Verdict,
     VerdictKey,
@@ -27,13 +28,15 @@ class Defaults:
     """What holds for every VIP.
 
     ``cleanup_timer``: seconds that an address outlives a failure. ``nat_to``: this host's own addresses, one of a
-    family at most, to which NAT rules lead.
+    family at most, to which NAT rules lead. ``stale_limit``: seconds that Consul's last good answer stands for a
+    better one; ``None``: for ever.
     """
 
     communities: tuple[Community, ...] = ()
     origin: Origin = Origin.IGP
     cleanup_timer: float = 900.0
     nat_to: tuple[IPAddress, ...] = ()
+    stale_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +61,32 @@ def plan(
     defaults: Defaults,
     now: float,
     former: Mapping[AppKey, Verdict] | None = None,
+    stale: Mapping[AppKey, Stale] | None = None,
 ) -> Plan:
     """Decide what every VIP should be.
 
     A VIP is up when, for every service name that uses it, one instance at least passes all its monitors.
     ``former``: the health of the apps before; one that passed goes on passing until a monitor new to it has looked.
+    ``stale``: the apps that rest on an answer of Consul's which is not known to be true any more.
     """
-    apps = tuple(apps)
-    health = {app.key: app_verdict(app, verdicts, (former or {}).get(app.key)) for app in apps}
+    apps, stale = tuple(apps), stale or {}
+    health = {
+        app.key: _overdue(stale.get(app.key), defaults.stale_limit, now)
+        or app_verdict(app, verdicts, (former or {}).get(app.key))
+        for app in apps
+    }
     users: dict[Vip, list[App]] = {}
     for app in apps:
         for vip in app.vips:
             users.setdefault(vip, []).append(app)
     intents = []
-    recheck_at: float | None = None
+    times = [] if defaults.stale_limit is None else [item.since + defaults.stale_limit for item in stale.values()]
     for vip, using in users.items():
         intent, cleanup_at = _intent(vip, using, health, defaults, now)
         intents.append(intent)
-        if cleanup_at is not None and cleanup_at > now:
-            recheck_at = min(cleanup_at, recheck_at or cleanup_at)
-    return Plan(tuple(intents), tuple(health.items()), recheck_at)
+        if cleanup_at is not None:
+            times.append(cleanup_at)
+    return Plan(tuple(intents), tuple(health.items()), min((at for at in times if at > now), default=None))
 
 
 def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict], former: Verdict | None = None) -> Verdict:
@@ -87,6 +96,14 @@ def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict], former: Verdic
     if worst.health is Health.UNKNOWN and former is not None and former.health is Health.PASSING:
         return Verdict(Health.PASSING, Reason.PASSING, "a new monitor has not looked yet", former.since)
     return worst
+
+
+def _overdue(stale: Stale | None, limit: float | None, now: float) -> Verdict | None:
+    """The verdict on an app that has been unknown for too long."""
+    if stale is None or limit is None or now < stale.since + limit:
+        return None
+    detail = f"unknown for longer than consul.stale_limit ({limit:g} s): {stale.reason}"
+    return Verdict(Health.FAILING, Reason.CONSUL_STALE, detail, stale.since + limit)
 
 
 def translations(vip: Vip, using: Iterable[App], nat_to: Iterable[IPAddress]) -> tuple[Translation, ...]:

@@ -59,6 +59,9 @@ class Consul(Struct, forbid_unknown_fields=True):
     wait: Duration = Duration(30)
     warning: Literal["fail", "pass"] = "fail"
     restart_grace: Duration = Duration(15)
+    mass_removal: float = 0.5
+    removal_hold: Duration = Duration(10)
+    stale_limit: Duration = Duration(0)
 
 
 class Peer(Struct, forbid_unknown_fields=True):

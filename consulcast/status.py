@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.protocols import PeerStatus
-from consulcast.model import App, Health, Reason, Refused, Source
+from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
 from consulcast.registrations import Registrations
-from consulcast.web.view import AppState, AppView, Messages, SessionInfo, VipView
+from consulcast.repairs import Repairs
+from consulcast.web.view import AppState, AppView, ConsulView, Messages, QueryView, SessionInfo, VipView
 
 _STATES = {
     Health.PASSING: AppState.PASSING,
@@ -31,9 +32,10 @@ class Status:
         speaker: ExaBgpSpeaker,
         registrations: Registrations,
         reload: Callable[[], str | None],
+        repairs: Repairs,
     ) -> None:
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
-        self._registrations, self._reload = registrations, reload
+        self._registrations, self._reload, self._repairs = registrations, reload, repairs
 
     def register(self, registration: Registration) -> AppView | Refused:
         """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
@@ -62,11 +64,32 @@ class Status:
         """Every VIP that is asked for."""
         apps = {intent.vip: intent.apps for intent in self._core.plan.intents}
         found = self._reconciler.status().values()
-        return [VipView(item.vip, item.reason, item.detail, apps.get(item.vip, ())) for item in found]
+        return [
+            VipView(item.vip, item.reason, item.detail, keys, self._stale(keys))
+            for item in found
+            for keys in (apps.get(item.vip, ()),)
+        ]
 
     def peers(self) -> Sequence[PeerStatus]:
         """Every peer, in the order of the configuration."""
         return self._speaker.peers()
+
+    def consul(self) -> ConsulView | None:
+        """What is known of Consul; ``None``: it is not used."""
+        consul = self._core.consul
+        if consul is None:
+            return None
+        state = consul.state
+        queries = {
+            name: QueryView(consul.good_at[name], counts.returns, counts.resets, dict(counts.errors))
+            for name, counts in consul.queries.items()
+        }
+        stale = None if state.stale_since is None else Stale(state.stale_since, state.stale_reason)
+        return ConsulView(consul.node, state.synced, stale, queries, state.held)
+
+    def repairs(self) -> Mapping[str, int]:
+        """How many things were found drifted and repaired since the start, by kind."""
+        return {str(kind): number for kind, number in self._repairs.counts.items()}
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""
@@ -99,8 +122,13 @@ class Status:
         expires_at = held.expires_at if held else None
         if verdict is None:
             return AppView(app.key, asked, AppState.UNKNOWN, Reason.MONITOR_PENDING, expires_at=expires_at)
+        stale = self._stale((app.key,))
         state = _STATES[verdict.health]
-        return AppView(app.key, asked, state, verdict.reason, verdict.detail, verdict.since, expires_at)
+        return AppView(app.key, asked, state, verdict.reason, verdict.detail, verdict.since, expires_at, stale)
+
+    def _stale(self, apps: Iterable[AppKey]) -> Stale | None:
+        found = [stale for key in apps if (stale := self._core.stale.get(key))]
+        return min(found, key=lambda stale: stale.since, default=None)
 
 
 def _messages(counts: Mapping[str, int]) -> Messages:

@@ -150,6 +150,12 @@ def test_password_file_is_read(tmp_path: Path) -> None:
         (MINIMAL + "agent:\n  run_dir: run\n", "file.yaml:3: agent.run_dir: 'run': write an absolute path"),
         (MINIMAL + "consul:\n  warning: maybe\n", "file.yaml:3: consul.warning"),
         (MINIMAL + "consul:\n  wait: 11m\n", "file.yaml:3: consul.wait"),
+        (MINIMAL + "consul:\n  mass_removal: 1.5\n", "file.yaml:3: consul.mass_removal"),
+        (MINIMAL + "consul:\n  stale_limit: 15s\n", "longer than restart_grace and removal_hold (15s)"),
+        (
+            MINIMAL + "consul: {stale_limit: 20s, removal_hold: 30s}\n",
+            "longer than restart_grace and removal_hold (30s)",
+        ),
         (MINIMAL[:-2] + ", lease: 1s}\n", "bgp.lease: must be from 2s to 1h"),
         (
             MINIMAL[:-2] + ", damping: {reuse: 5000}}\n",
@@ -242,3 +248,8 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
     with contextlib.suppress(ConfigError):
         parse("file.yaml", text)
+
+
+def test_stale_limit_is_none_unless_it_is_written() -> None:
+    assert parse("file.yaml", MINIMAL).defaults.stale_limit is None
+    assert parse("file.yaml", MINIMAL + "consul: {stale_limit: 5m}\n").defaults.stale_limit == 300

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast import notation
-from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, NatRule, Reason, Source, Verdict, VerdictKey
-from consulcast.planner import Defaults, plan
+from consulcast.model import (
+    App,
+    AppKey,
+    Health,
+    Intent,
+    MonitorSpec,
+    NatRule,
+    Reason,
+    Source,
+    Stale,
+    Verdict,
+    VerdictKey,
+)
+from consulcast.planner import Defaults, Plan, plan
 
 CONSUL = MonitorSpec("consul")
 DEFAULTS = Defaults(communities=(notation.community("65000:9"),), cleanup_timer=900.0)
@@ -158,3 +172,44 @@ def test_a_vip_is_announced_exactly_when_each_service_has_a_passing_instance(
         assert intent.announce == expected
         assert (intent.reason is Reason.ANNOUNCED) == expected
         assert not intent.announce or intent.address
+
+
+STALE = Stale(100.0, "Consul cannot be reached")
+
+
+def limited(now: float, limit: float | None, stale: Stale | None, *, monitored: bool = True) -> Plan:
+    one = app("a", monitored=monitored)
+    defaults = Defaults(cleanup_timer=900.0, stale_limit=limit)
+    return plan([one], dict([says(one, Health.PASSING)]), defaults, now, None, {one.key: stale} if stale else {})
+
+
+@pytest.mark.parametrize("monitored", [True, False])
+def test_unknown_stands_until_the_stale_limit_and_no_longer(monitored: bool) -> None:
+    before = limited(159.9, 60.0, STALE, monitored=monitored)
+    assert before.intents[0].announce
+    assert before.recheck_at == 160.0
+    after = limited(160.0, 60.0, STALE, monitored=monitored)
+    (intent,) = after.intents
+    assert (intent.announce, intent.address, intent.reason) == (False, True, Reason.CONSUL_STALE)
+    assert "longer than consul.stale_limit (60 s): Consul cannot be reached" in intent.detail
+    assert after.recheck_at == 160.0 + 900.0
+    assert limited(161.0, 60.0, None, monitored=monitored).intents[0].announce, "back with the first good answer"
+
+
+def test_without_a_stale_limit_an_unknown_stands_for_ever() -> None:
+    found = limited(1e9, None, STALE)
+    assert found.intents[0].announce
+    assert found.recheck_at is None
+    assert Defaults().stale_limit is None
+
+
+def test_port_that_fails_is_obeyed_while_consuls_word_is_held() -> None:
+    """As after a restart of the agent: Consul's last verdict stands for the grace, the others are their own."""
+    port = MonitorSpec("port", "tcp:53")
+    one = dataclasses.replace(app("a"), monitors=(CONSUL, port))
+    verdicts = dict([says(one, Health.PASSING)])
+    failing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, "nobody listens", 10.0)
+    for verdict, up in ((Verdict(Health.PASSING, Reason.PASSING), True), (failing, False)):
+        found = plan([one], {**verdicts, VerdictKey(one.key, port): verdict}, DEFAULTS, 10.0, None, {one.key: STALE})
+        (intent,) = found.intents
+        assert (intent.announce, intent.reason is Reason.MONITOR_FAILING) == (up, not up)

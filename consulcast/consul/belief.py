@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ class Belief(Generic[T]):
         self._look_at, self._look_after = 0.0, FIRST_LOOK
         self._lost_at = 0.0
         self._gone: set[str] = set()  # doubtful because missing
+        self.excused: Container[str] = ()  # missing entries that need no look: they follow what they belong to
 
     @property
     def missing(self) -> list[str]:
@@ -98,24 +99,34 @@ class Belief(Generic[T]):
 
     def due(self, now: float, settled_at: float, grace: float) -> list[str]:
         """The missing entries that a second look is due for."""
-        return [] if now < self._look_at else self._missing_when_settled(now, settled_at, grace)
+        return [] if now < self._look_at else self.judgeable(now, settled_at, grace)
 
     def empty_due(self, now: float) -> bool:
         """Whether a second look at an empty first answer is due."""
         return self.empty_at_first and now >= self._look_at
 
     def judged(
-        self, against: Mapping[str, str], against_empty: str, now: float, settled_at: float, grace: float
+        self,
+        against: Mapping[str, str],
+        against_empty: str,
+        now: float,
+        settled_at: float,
+        grace: float,
+        until: Mapping[str, float] | None = None,
     ) -> None:
-        """Take a second look's result: per missing entry why it is not believed gone, "" if it is."""
+        """Take a second look's result: per missing entry why it is not believed gone, "" if it is.
+
+        ``until``: entries that every witness says are gone and that wait all the same, and the time of the next look.
+        """
         doubted = False
-        still = set(self._missing_when_settled(now, settled_at, grace))
+        until = until or {}
+        still = set(self.judgeable(now, settled_at, grace))
         for name, why in against.items():
             if name not in still:
                 continue  # it came back meanwhile, or the contact broke
             if why:
                 self._against[name] = why
-                doubted = True
+                doubted = doubted or name not in until
             else:
                 self.drop(name)
         if self.empty_at_first:
@@ -124,9 +135,16 @@ class Belief(Generic[T]):
         if doubted:
             self._look_at = now + self._look_after
             self._look_after = min(self._look_after * 2, LAST_LOOK)
+        if until:
+            self._look_at = min([*until.values(), *([self._look_at] if doubted else [])])
 
-    def _missing_when_settled(self, now: float, settled_at: float, grace: float) -> list[str]:
-        return [name for name in self.missing if now >= min(settled_at, self._since.get(name, now) + grace)]
+    def judgeable(self, now: float, settled_at: float, grace: float) -> list[str]:
+        """The missing entries that a look may judge: Consul has settled since."""
+        return [
+            name
+            for name in self.missing
+            if name not in self.excused and now >= min(settled_at, self._since.get(name, now) + grace)
+        ]
 
     def drop(self, name: str) -> None:
         """Believe that an entry is gone."""
@@ -142,8 +160,14 @@ class Belief(Generic[T]):
         times = [
             max(min(settled_at, since + grace), self._look_at if name in missing else 0.0)
             for name, since in self._since.items()
+            if name not in missing or name not in self.excused
         ]
         return min(times + ([self._look_at] if self.empty_at_first else []), default=_NEVER)
+
+    @property
+    def doubtful(self) -> Collection[str]:
+        """Entries that are held against the last good answer, or held back, the reason known or not."""
+        return self._since.keys()
 
     @property
     def held(self) -> Mapping[str, str]:

@@ -51,9 +51,11 @@ class Check(Struct, frozen=True):
 
 
 class AgentService(Struct, frozen=True):
-    """One entry of ``/v1/agent/services``; its key, the ServiceID, is what counts."""
+    """One entry of ``/v1/agent/services``; its key is the ServiceID."""
 
     name: str = field(name="Service", default="")
+    tags: tuple[str, ...] | None = field(name="Tags", default=())
+    override: bool = field(name="EnableTagOverride", default=False)  # the tags are the catalog's, and follow it late
 
 
 class AgentCheck(Struct, frozen=True):

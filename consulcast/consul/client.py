@@ -70,8 +70,9 @@ class Client:
     Every call raises one of ``ConsulError``'s kinds, and never blocks longer than its wait and ``SLACK``.
     """
 
-    def __init__(self, settings: ConsulSettings, *, connections: int = 1) -> None:
-        self._http = Http(settings, connections)
+    def __init__(self, settings: ConsulSettings, *, connections: int = 1, restarts: bool = False) -> None:
+        """``restarts``: a kept connection that the agent closed is an error, not one to replace in silence."""
+        self._http = Http(settings, connections, restarts)
 
     def catalog_node(
         self,

@@ -9,38 +9,58 @@ from __future__ import annotations
 class ConsulError(Exception):
     """No answer that could be believed. Never a reason to withdraw anything."""
 
+    kind: str = "other"  # one word, stable, for metrics
+
 
 class Unreachable(ConsulError):
     """No connection, or the connection broke: refused, reset, no such host or socket, TLS failure."""
+
+    kind = "unreachable"
 
 
 class TimedOut(ConsulError):
     """The agent accepted the request and did not answer in time: frozen, or its server is gone."""
 
+    kind = "timed-out"
+
 
 class Denied(ConsulError):
     """401 or 403: the token is unknown, expired or lacks a right."""
+
+    kind = "denied"
 
 
 class AclsOff(ConsulError):
     """A question about rights to a Consul without ACLs. Not a trouble, but an answer."""
 
+    kind = "acls-off"
+
 
 class NoLeader(ConsulError):
     """The agent answers and the servers do not: no leader, no server known, RPC failed."""
+
+    kind = "no-leader"
 
 
 class RateLimited(ConsulError):
     """429 or 503: Consul asks for fewer requests."""
 
+    kind = "rate-limited"
+
 
 class Rejected(ConsulError):
     """Any other status, among them 400 and redirects."""
+
+    kind = "rejected"
 
 
 class Garbage(ConsulError):
     """A 200 that is not Consul's: not JSON, another shape, or a query's index missing."""
 
+    kind = "garbage"
+
+
+KINDS = tuple(kind.kind for kind in (Unreachable, TimedOut, Denied, NoLeader, RateLimited, Rejected, Garbage))
 
 _SERVERS = ("leader", "rpc error", "known consul servers", "no path to datacenter")  # Consul: agent/structs/errors.go
 

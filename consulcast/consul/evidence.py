@@ -37,6 +37,7 @@ class Read:
 
     ids: Collection[str] = ()
     filtered: bool = False
+    apps: Collection[str] = ()  # of these: the services whose tags make them apps
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,22 @@ class Evidence:
     agent_services: Collection[str] | ConsulError = ()  # ServiceIDs that the agent itself has
     agent_checks: Collection[str] | ConsulError = ()  # CheckIDs that the agent itself has
     missing_rights: tuple[Right, ...] | ConsulError | None = ()  # None: Consul does not say
+    agent_apps: Collection[str] = ()  # of ``agent_services``: those whose tags make them apps
 
     def against_service(self, service_id: str) -> str:
         """Why a service is not to be believed gone; "" when every witness says that it is."""
         return self._against(self.services, self.agent_services, service_id)
+
+    def against_untagged(self, service_id: str) -> str:
+        """Why a service is not to be believed an app no more, though it is still there."""
+        read, agent = self.services, self.agent_services
+        if isinstance(read, Read):
+            read = Read(read.apps, read.filtered)
+        return self._against(read, agent if isinstance(agent, ConsulError) else self.agent_apps, service_id)
+
+    def unlisted(self, services: Collection[str]) -> Collection[str]:
+        """Which of these the agent does not know: those that the servers still show are about to go."""
+        return () if isinstance(self.agent_services, ConsulError) else set(services) - set(self.agent_services)
 
     def against_check(self, check_id: str) -> str:
         """Why a check is not to be believed gone."""

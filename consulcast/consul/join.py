@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consulcast.consul.bodies import Check, Service
-from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Verdict, VerdictKey
+from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings, judge
 
 KIND = "consul"  # the monitor kind that these verdicts answer
@@ -37,12 +37,18 @@ class Join:
         self._awaited: dict[str, float] = {}  # apps whose checks are not there yet, and until when they may come
         self.names: frozenset[str] = frozenset()  # services that are judged by name, tagged or not
         self.by_name: Mapping[str, Verdict] = {}
+        self.unknown_names: Mapping[str, Stale] = {}  # of these: verdicts that rest on an instance that is unknown
         self.next_time = float("inf")  # when to join again though nothing new was heard
 
     def __call__(
-        self, services: Mapping[str, Service], checks: Mapping[str, Check], now: float
+        self,
+        services: Mapping[str, Service],
+        checks: Mapping[str, Check],
+        now: float,
+        unknown: Mapping[str, Stale] | None = None,
     ) -> tuple[tuple[App, ...], tuple[Refused, ...], Mapping[VerdictKey, Verdict]]:
-        """Join what is believed ``now``."""
+        """Join what is believed ``now``. ``unknown``: services, by ServiceID, of which it is not known how they are."""
+        unknown = unknown or {}
         self._parsed = {name: self._read(service) for name, service in services.items()}
         by_age = sorted(self._parsed.values(), key=lambda item: (item.service.create_index, item.service.id))
         by_service: dict[str, list[Check]] = {}
@@ -62,7 +68,9 @@ class Join:
         }
         self.next_time = min((until for until in self._awaited.values() if until > now), default=float("inf"))
         self._judged = judged
-        self.by_name = {name: self._judge_name(name, services, by_service, now) for name in self.names}
+        by_name = {name: self._judge_name(name, services, by_service, unknown, now) for name in self.names}
+        self.by_name = {name: verdict for name, (verdict, _) in by_name.items()}
+        self.unknown_names = {name: stale for name, (_, stale) in by_name.items() if stale is not None}
         apps = tuple(app for app in known if self._awaited.get(app.key.id, now) <= now)
         verdicts = {
             VerdictKey(app.key, monitor): judged[app.key.id][1]
@@ -72,21 +80,32 @@ class Join:
         }
         return apps, tuple(item.refused for item in by_age if item.refused is not None), verdicts
 
+    def is_app(self, service: Service) -> bool:
+        """Tell whether a service is an app, or would be with these tags."""
+        return self._read(service).app is not None
+
     def _judge_name(
-        self, name: str, services: Mapping[str, Service], by_service: Mapping[str, list[Check]], now: float
-    ) -> Verdict:
-        """Judge a service by its best instance on this node."""
+        self,
+        name: str,
+        services: Mapping[str, Service],
+        by_service: Mapping[str, list[Check]],
+        unknown: Mapping[str, Stale],
+        now: float,
+    ) -> tuple[Verdict, Stale | None]:
+        """Judge a service by its best instance on this node, of equal ones by one that is known to be so."""
         of_node = by_service.get("", [])
         found = [
-            judge(service.id, [*by_service.get(service.id, ()), *of_node], self._warning)
+            (judge(service.id, [*by_service.get(service.id, ()), *of_node], self._warning), unknown.get(service.id))
             for service in services.values()
             if service.name == name
         ]
         missing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, f"Consul has no service {name!r} on this node")
-        best = min(found, key=lambda verdict: _BEST_FIRST.index(verdict.health), default=missing)
+        best, stale = min(
+            found, key=lambda one: (_BEST_FIRST.index(one[0].health), one[1] is not None), default=(missing, None)
+        )
         former = self.by_name.get(name)
         since = former.since if former and former.health is best.health else now
-        return Verdict(best.health, best.reason, best.detail, since)
+        return Verdict(best.health, best.reason, best.detail, since), stale
 
     def _read(self, service: Service) -> _Parsed:
         known = self._parsed.get(service.id)

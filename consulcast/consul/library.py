@@ -41,10 +41,10 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
 
     session: requests.Session
 
-    def __init__(self, settings: ConsulSettings, connections: int) -> None:
+    def __init__(self, settings: ConsulSettings, connections: int, restarts: bool = False) -> None:
         super().__init__()
         self.base_uri = settings.url
-        self.session = session_for(settings, connections)
+        self.session = session_for(settings, connections, restarts)
         self._settings = settings
         self._common = [("ns", settings.namespace), ("partition", settings.partition)]
         self._common = [(name, value) for name, value in self._common if value]

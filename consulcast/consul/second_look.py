@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import gevent
 
+from consulcast.consul.bodies import AgentService, Service
 from consulcast.consul.client import Client, Consistency, Right
 from consulcast.consul.errors import AclsOff, ConsulError
 from consulcast.consul.evidence import Doubts, Evidence, Read
@@ -21,8 +22,8 @@ T = TypeVar("T")
 class SecondLook:
     """Asks the servers (consistently), the agent and the ACLs about what left an answer."""
 
-    def __init__(self, settings: ConsulSettings, node: str) -> None:
-        self._client, self._node = Client(settings, connections=5), node
+    def __init__(self, settings: ConsulSettings, node: str, is_app: Callable[[Service], bool]) -> None:
+        self._client, self._node, self._is_app = Client(settings, connections=5), node, is_app
         self._acls_off = False  # as the running agent says; it reads this setting only when it starts
 
     def __call__(self, doubts: Doubts) -> Evidence:
@@ -33,7 +34,10 @@ class SecondLook:
         try:
             evidence = Evidence(missing_rights=rights.get())
             if catalog:
-                evidence = replace(evidence, services=catalog[0].get(), agent_services=catalog[1].get())
+                agent = catalog[1].get()
+                evidence = replace(
+                    evidence, services=catalog[0].get(), agent_services=agent, agent_apps=self._agent_apps(agent)
+                )
             if health:
                 evidence = replace(evidence, checks=health[0].get(), agent_checks=health[1].get())
             return evidence
@@ -66,7 +70,18 @@ class SecondLook:
         against = wrong_node(answer.data, self._node)
         if against or answer.data is None:
             raise ConsulError(against)
-        return Read(frozenset(answer.data.services or ()), answer.filtered)
+        services = answer.data.services or {}
+        apps = frozenset(name for name, service in services.items() if self._is_app(service))
+        return Read(frozenset(services), answer.filtered, apps)
+
+    def _agent_apps(self, services: Mapping[str, AgentService] | ConsulError) -> frozenset[str]:
+        if isinstance(services, ConsulError):
+            return frozenset()
+        return frozenset(
+            name
+            for name, service in services.items()
+            if not service.override and self._is_app(Service(name, service.name, service.tags))
+        )
 
     def _checks(self) -> Read:
         answer = self._client.health_node(self._node, consistency=Consistency.CONSISTENT)

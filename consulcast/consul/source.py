@@ -14,12 +14,13 @@ from gevent.event import Event
 
 from consulcast.consul.client import Client, Right
 from consulcast.consul.errors import ConsulError
+from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.join import Join, Parse
 from consulcast.consul.second_look import SecondLook
 from consulcast.consul.settings import ConsulSettings
 from consulcast.consul.view import View
-from consulcast.consul.watch import Pace, Watch, guarded
-from consulcast.model import App, AppKey, Reason, Refused, Verdict, VerdictKey
+from consulcast.consul.watch import Counts, Pace, Watch, guarded
+from consulcast.model import App, AppKey, Reason, Refused, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class ConsulState:
     synced: bool = False  # whether both queries were answered well once; nothing is announced before
     held: Mapping[AppKey, str] = field(default_factory=dict)  # apps that stand against Consul's last answer, and why
     by_name: Mapping[str, Verdict] = field(default_factory=dict)  # of the services that ``judge_services`` named
+    unknown: Mapping[AppKey, Stale] = field(default_factory=dict)  # apps of which it is not known how they are now
+    unknown_names: Mapping[str, Stale] = field(default_factory=dict)  # the same of ``by_name``
 
 
 class ConsulSource:
@@ -57,14 +60,15 @@ class ConsulSource:
         wait: float = 30.0,
         restart_grace: float = 15.0,
         max_stale: float = 10.0,
+        hold_down: HoldDown | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node, self._on_change, self._failed, self._clock = node, on_change, failed, clock
         self.state = ConsulState()
-        self._view = View(node, restart_grace)
         self._join = Join(parse, warning)
-        self._second_look = SecondLook(settings, node)
-        self._clients = catalog, health = Client(settings), Client(settings)
+        self._view = View(node, restart_grace, hold_down, self._join.is_app)
+        self._second_look = SecondLook(settings, node, self._join.is_app)
+        self._clients = catalog, health = Client(settings, restarts=True), Client(settings, restarts=True)
         pace, view = Pace(wait, settings.stale, max_stale), self._view
         self._watches = (
             Watch(
@@ -84,6 +88,10 @@ class ConsulSource:
                 name="consul health",
             ),
         )
+        self.queries: Mapping[str, Counts] = {
+            "catalog": self._watches[0].counts,
+            "health": self._watches[1].counts,
+        }
         self._contact = Event()  # set by the first good answer
         self._open = Event()  # something to look at, or a time to wait for
         self._looker: gevent.Greenlet[[], None] | None = None
@@ -102,6 +110,16 @@ class ConsulSource:
             self._looker.kill()
         for closing in (*self._clients, self._second_look):
             closing.close()
+
+    @property
+    def node(self) -> str:
+        """The node's name."""
+        return self._node
+
+    @property
+    def good_at(self) -> Mapping[str, float | None]:
+        """When each query was answered well last; ``None``: never."""
+        return {"catalog": self._view.catalog_good_at, "health": self._view.health_good_at}
 
     def judge_services(self, names: frozenset[str]) -> None:
         """Say which services are to be judged by name, for apps that are not Consul's own."""
@@ -124,18 +142,23 @@ class ConsulSource:
 
     def _publish(self) -> None:
         """Swap the state for what the view says now, and have time-bound things looked at when their time comes."""
-        before, view = self.state, self._view
+        before, view, now = self.state, self._view, self._clock()
         apps, refused, verdicts = before.apps, before.refused, before.verdicts
         if view.synced:
-            apps, refused, verdicts = self._join(view.services, view.checks, self._clock())
+            apps, refused, verdicts = self._join(view.services, view.checks, now, view.unknown)
         if self._next_time() < float("inf"):
             self._open.set()
         held = {app.key: view.held[app.key.id] for app in apps if app.key.id in view.held} if view.held else {}
         by_name = self._join.by_name if view.synced else before.by_name
-        state = ConsulState(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced, held, by_name)
+        unknown = {app.key: view.unknown[app.key.id] for app in apps if app.key.id in view.unknown}
+        state = ConsulState(
+            *(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced, held, by_name),
+            unknown=unknown,
+            unknown_names=self._join.unknown_names,
+        )
         if state != before:
             self.state = state
-            _tell(self._node, before, state)
+            _tell(self._node, before, state, now)
             self._on_change()
 
     def _look_again(self) -> None:
@@ -171,7 +194,7 @@ class ConsulSource:
             )
 
 
-def _tell(node: str, before: ConsulState, state: ConsulState) -> None:
+def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:
     """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
     if state.synced and not before.synced:
         log.info("in sync with Consul about node %s: %d apps", node, len(state.apps))
@@ -179,7 +202,8 @@ def _tell(node: str, before: ConsulState, state: ConsulState) -> None:
         what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
         log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason)
     elif before.stale_reason and not state.stale_reason:
-        log.info("Consul is believed again")
+        for_ = now - before.stale_since if before.stale_since is not None else 0.0
+        log.info("Consul is believed again, after %.1f s (%s)", for_, before.stale_reason)
     for key, why in state.held.items():
         if before.held.get(key) != why:
             log.warning("app %s held: %s", key, why)

@@ -32,11 +32,15 @@ _SOCKET_OPTIONS = [
 ]
 
 
-def session_for(settings: ConsulSettings, connections: int) -> requests.Session:
-    """A requests session for this Consul alone, with as many kept connections as there are requests at once."""
+def session_for(settings: ConsulSettings, connections: int, restarts: bool = False) -> requests.Session:
+    """A requests session for this Consul alone, with as many kept connections as there are requests at once.
+
+    ``restarts``: a kept connection that was closed without a word is an error. An agent does so when it ends, so that
+    its restart shows even if it happens while nothing is asked.
+    """
     session = requests.Session()
     session.trust_env = False  # no ~/.netrc either
-    adapter = Adapter(settings, connections)
+    adapter = Adapter(settings, connections, restarts)
     for scheme in list(session.adapters):
         session.mount(scheme, adapter)
     return session
@@ -48,9 +52,11 @@ class Adapter(BaseAdapter):
     ``send`` raises urllib3's exceptions as they are.
     """
 
-    def __init__(self, settings: ConsulSettings, connections: int) -> None:
+    def __init__(self, settings: ConsulSettings, connections: int, restarts: bool = False) -> None:
         super().__init__()
         self._pool = _pool(settings, connections)
+        if restarts:
+            self._pool.ConnectionCls = _telling(self._pool.ConnectionCls)
 
     def send(
         self,
@@ -107,10 +113,11 @@ class _UnixPool(urllib3.HTTPConnectionPool):
     def __init__(self, path: str, maxsize: int) -> None:
         super().__init__("consul", maxsize=maxsize)
         self._path = path
+        self.ConnectionCls = _UnixConnection
 
-    def _new_conn(self) -> _UnixConnection:
+    def _new_conn(self) -> Any:
         self.num_connections += 1
-        return _UnixConnection(self._path)
+        return self.ConnectionCls(self._path)
 
 
 class _UnixConnection(urllib3.connection.HTTPConnection):
@@ -129,3 +136,14 @@ class _UnixConnection(urllib3.connection.HTTPConnection):
             connection.close()
             raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
         return connection
+
+
+def _telling(kind: Any) -> Any:
+    """A kind of connection that lets the next request fail when the other side has closed it, as urllib3's do not."""
+
+    class Telling(kind):  # type: ignore[misc]  # a class that is a value
+        @property
+        def is_connected(self) -> bool:
+            return self.sock is not None
+
+    return Telling

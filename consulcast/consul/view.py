@@ -7,19 +7,23 @@ restored, an entry deleted behind the agent's back. So:
 
 - no answer, a denial, no leader, an unknown node: the last view stands, for as long as that lasts;
 - what left an answer stays until a second look (``evidence.py``) agrees that it is gone;
+- most apps gone at once stay for a hold-down more and a third look (``hold_down.py``), untagged ones as well;
 - after such trouble Consul needs some time to be right again: within the grace nothing gets worse, except that
   maintenance mode, which an operator asked for, is obeyed at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from consulcast.consul.belief import Belief
 from consulcast.consul.bodies import CatalogNode, Check, Service
 from consulcast.consul.client import Answer
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.evidence import Doubts, Evidence
+from consulcast.consul.hold_down import HoldDown
+from consulcast.consul.marks import Marks
+from consulcast.model import Stale
 from consulcast.monitors.consul import rank
 
 # A deregistered service leaves both answers within a millisecond; its checks are looked for only if it did not.
@@ -27,16 +31,31 @@ _CHECK_PATIENCE = 0.05
 
 
 class View:
-    """The belief, and what is open about it. ``grace``: seconds of trouble's after-effects (``restart_grace``)."""
+    """The belief, and what is open about it.
 
-    def __init__(self, node: str, grace: float = 15.0) -> None:
-        self._node, self._grace = node, grace
+    ``grace``: seconds of trouble's after-effects (``restart_grace``). ``is_app`` tells by its tags which service is an
+    app: one that is not is no matter to the hold-down.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        grace: float = 15.0,
+        hold_down: HoldDown | None = None,
+        is_app: Callable[[Service], bool] = lambda _: True,
+    ) -> None:
+        self._node, self._grace, self._is_app = node, grace, is_app
+        self._hold_down = hold_down or HoldDown()
+        self._shown: Mapping[str, Service] = {}  # the last good catalog answer, as it came
         self._catalog: Belief[Service] = Belief("service")
         self._health: Belief[Check] = Belief("check", patience=_CHECK_PATIENCE)
         self._watched: set[str] = set()  # ServiceIDs that have a believed check; "" for the node
         self._settled_at = float("-inf")  # when the after-effects of the latest trouble end
+        self._marks = Marks()
         self.stale_since: float | None = None
         self.stale_reason = ""
+        self.catalog_good_at: float | None = None  # when there was a good answer last
+        self.health_good_at: float | None = None
 
     @property
     def services(self) -> Mapping[str, Service]:
@@ -55,6 +74,11 @@ class View:
         return {**held, **self._catalog.held}
 
     @property
+    def unknown(self) -> Mapping[str, Stale]:
+        """Services of which it is not known how they are now, by ServiceID: all without contact, else those held."""
+        return self._marks.stale
+
+    @property
     def synced(self) -> bool:
         """Whether both answers were good once. Before that there is nothing to hold on to, and nothing to announce."""
         return self._catalog.proven and self._health.proven
@@ -65,11 +89,14 @@ class View:
         if against or answer.data is None:
             self._lost(self._catalog, against, now)
         else:
-            self._answered(self._catalog, answer.data.services or {}, now)
+            self.catalog_good_at, self._shown = now, answer.data.services or {}
+            self._hold_down.found(now)
+            self._answered(self._catalog, self._without_held_apps(now), now)
         self.settle(now)
 
     def health_answered(self, answer: Answer[tuple[Check, ...] | None], now: float) -> None:
         """Take a health answer."""
+        self.health_good_at = now
         checks = {check.id: check for check in answer.data or ()}
         if not checks and self._health.seen:
             self._settled_at = now + self._grace  # the sign of an agent that is leaving or has just come
@@ -100,8 +127,7 @@ class View:
     def confirmed(self, doubts: Doubts, evidence: Evidence, now: float) -> None:
         """Take what the second look found."""
         if doubts.catalog:
-            against = {service.id: evidence.against_service(service.id) for service in doubts.services}
-            self._catalog.judged(against, evidence.against_no_services(), now, self._settled_at, self._grace)
+            self._judged_services(doubts, evidence, now)
         if doubts.health:
             against = {check.id: evidence.against_check(check.id) for check in doubts.checks}
             self._health.judged(against, evidence.against_no_checks(), now, self._settled_at, self._grace)
@@ -110,7 +136,10 @@ class View:
     def settle(self, now: float) -> None:
         """Take that time has passed."""
         self._catalog.take(now, self._settled_at, self._grace)
+        if not self._catalog.trouble:
+            self._hold_down.keep(self._catalog.missing)
         self._watched = {check.service_id for check in self.checks.values()}
+        self._health.excused = self._checks_of_missing()
         self._health.take(now, self._settled_at, self._grace, self._worse)
         if self._catalog.proven:
             for name in self._health.missing:  # a service that is gone takes its checks along
@@ -123,10 +152,70 @@ class View:
             self.stale_since = None
         elif self.stale_since is None:
             self.stale_since = now
+        self._mark(now)
 
     def next_time(self) -> float:
         """When to call ``settle`` and ``doubts`` again though nothing new was heard; infinity: not at all."""
         return min(belief.next_time(self._settled_at, self._grace) for belief in (self._catalog, self._health))
+
+    def _without_held_apps(self, now: float) -> Mapping[str, Service]:
+        """The last catalog answer without the services that are apps no more, as long as this is not believed."""
+        apps = {name for name, service in self.services.items() if self._is_app(service)}
+        untagged = {name for name in apps if name in self._shown and not self._is_app(self._shown[name])}
+        if not untagged:
+            return self._shown
+        self._hold_down.begin(untagged, apps - self._shown.keys(), apps, now)
+        for name in untagged:
+            if name not in self._hold_down:
+                self._hold_down.went(name, now)
+        return {
+            name: service
+            for name, service in self._shown.items()
+            if name not in untagged or name not in self._hold_down
+        }
+
+    def _judged_services(self, doubts: Doubts, evidence: Evidence, now: float) -> None:
+        """Drop what every witness says is gone, unless it waits for a third look."""
+        hold_down, belief = self._hold_down, self._catalog
+        judgeable = set(belief.judgeable(now, self._settled_at, self._grace))
+        names = [service.id for service in doubts.services if service.id in judgeable]
+        against = {
+            name: evidence.against_untagged(name) if name in self._shown else evidence.against_service(name)
+            for name in names
+        }
+        gone = [name for name, why in against.items() if not why]
+        hold_down.release(set(names) - set(gone))
+        apps = {name for name, service in self.services.items() if self._is_app(service)}
+        hold_down.begin(gone, evidence.unlisted(apps), apps, now)
+        until = {name: hold_down.until(name) for name in gone if now < hold_down.until(name)}
+        for name in gone:
+            if name in until:
+                against[name] = hold_down.why(name)
+            else:
+                hold_down.went(name, now)
+        belief.judged(against, evidence.against_no_services(), now, self._settled_at, self._grace, until)
+        if not belief.trouble:
+            belief.answered(self._without_held_apps(now), now)  # an untagged one goes as an app and stays a service
+
+    def _checks_of_missing(self) -> frozenset[str]:
+        """Checks that are not looked for: they stay with a service that is looked for itself, or go with it."""
+        if self._catalog.seen is None:
+            return frozenset()
+        missing = self.services.keys() - self._catalog.seen.keys()
+        return (
+            frozenset(name for name, check in self.checks.items() if check.service_id in missing)
+            if missing
+            else frozenset()
+        )
+
+    def _mark(self, now: float) -> None:
+        """Say of which services it is not known how they are."""
+        lost = "; ".join(dict.fromkeys(filter(None, (self._catalog.trouble, self._health.trouble))))
+        held, doubtful = dict(self.held), {*self._catalog.doubtful}
+        doubtful |= {check.service_id for name in self._health.doubtful if (check := self.checks.get(name))}
+        for_all = lost or held.pop("", "")  # a check of the node is every service's
+        unknown = {**dict.fromkeys(self.services, for_all), **held} if for_all else held
+        self._marks.update(unknown if self.synced else {}, doubtful, now)
 
     def _answered(self, belief: Belief[Service] | Belief[Check], seen: Mapping[str, object], now: float) -> None:
         if belief.trouble and self.synced:
@@ -137,6 +226,8 @@ class View:
         if not belief.trouble and self.synced:
             self._settled_at = now + self._grace
         belief.lost(reason, now)
+        if belief is self._catalog:
+            self._hold_down.lost(now)
 
     def _worse(self, before: Check | None, check: Check) -> bool:
         if check.maintenance or rank(check) == 0:

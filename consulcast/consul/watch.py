@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import gevent
@@ -45,6 +46,15 @@ class Pace:
     max_stale: float = 10.0  # seconds without a word from the leader after which a server is not believed
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a watch has seen since its start."""
+
+    returns: int = 0  # answers, unchanged ones too
+    resets: int = 0  # times that the index was thrown away: it went backwards, or meant nothing any more
+    errors: Counter[str] = field(default_factory=Counter)  # by kind, see ``ConsulError.kind``
+
+
 class Watch(Generic[T]):
     """Asks over and over, and hands on every good answer and every error, in the watch's own greenlet.
 
@@ -72,6 +82,7 @@ class Watch(Generic[T]):
         self._stronger = Consistency.DEFAULT if pace.stale else Consistency.CONSISTENT
         self._clock, self._sleep, self._rng = clock, sleep, rng
         self._greenlet: gevent.Greenlet[[], None] | None = None
+        self.counts = Counts()
 
     def start(self) -> None:
         """Begin asking."""
@@ -101,12 +112,15 @@ class Watch(Generic[T]):
                     continue
             except ConsulError as error:
                 # What the index counted may be gone after a restart, and an error's own index is always 1: start over.
+                self.counts.resets += index > 0
+                self.counts.errors[error.kind] += 1
                 index, consistency = 0, self._usual
                 errors += 1
                 self._lost(error)
                 self._sleep(backoff(errors, self._rng()))
                 continue
             errors = 0
+            self.counts.returns += 1
             changed = last is None or answer.data != last.data  # a new index promises no change
             last = answer
             # Tables have one index for all nodes (consul#12398): what others write makes our next query after a
@@ -116,6 +130,7 @@ class Watch(Generic[T]):
             if consistency is self._stronger and index > 0:
                 index, consistency = 0, self._usual
             else:
+                self.counts.resets += answer.index < index
                 index = next_index(index, answer.index)
             self._heard(answer, changed)
             self._sleep(BREATH)

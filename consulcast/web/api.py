@@ -7,7 +7,17 @@ from flask import Blueprint, Response, request
 
 from consulcast.model import Refused, Source
 from consulcast.registration import check_name
-from consulcast.web.bodies import AppBody, AppRequest, AppsBody, PeerBody, PeersBody, StatusBody, VipBody, VipsBody
+from consulcast.web.bodies import (
+    AppBody,
+    AppRequest,
+    AppsBody,
+    ConsulBody,
+    PeerBody,
+    PeersBody,
+    StatusBody,
+    VipBody,
+    VipsBody,
+)
 from consulcast.web.errors import Failed, Problem, refused
 from consulcast.web.view import View
 
@@ -49,6 +59,10 @@ def blueprint(view: View) -> Blueprint:
     @urls.get("/v1/peers")
     def peers() -> Response:
         return _json(PeersBody([PeerBody.of(peer) for peer in view.peers()]))
+
+    @urls.get("/v1/consul")
+    def consul() -> Response:
+        return _json(ConsulBody.of(view.consul()))
 
     @urls.post("/v1/reload")
     def reload() -> Response:

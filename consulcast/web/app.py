@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from consulcast.web import api, errors, gocast, guard, openapi
+from consulcast.web import api, errors, gocast, guard, metrics, openapi
 from consulcast.web.server import MAX_BODY
 from consulcast.web.view import View
 
@@ -25,6 +25,6 @@ def make_app(view: View) -> Flask:
     app.url_map.merge_slashes = False  # the name `a//b` is not `a/b`
     errors.install(app)
     guard.install(app)
-    for urls in (gocast.blueprint(view), api.blueprint(view), openapi.blueprint()):
+    for urls in (gocast.blueprint(view), api.blueprint(view), metrics.blueprint(view), openapi.blueprint()):
         app.register_blueprint(urls)
     return app

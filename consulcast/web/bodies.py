@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, overload
 
 from msgspec import Meta, Struct
 
 from consulcast.executor.protocols import PeerStatus
+from consulcast.model import Stale
 from consulcast.registration import MAX_TEXT, MAX_VALUES, Registration
-from consulcast.web.view import AppState, AppView, VipState, VipView
+from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipState, VipView
 
 
 def _text(form: str, *examples: str) -> Meta:
@@ -46,6 +47,21 @@ class AppRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
         return Registration(name, self.vips, self.monitors, self.nats, self.communities, self.ttl)
 
 
+class StaleBody(Struct):
+    """Consul's last good answer stands for a better one."""
+
+    since: Moment
+    seconds: Annotated[float, Meta(ge=0, description="How long that is.")]
+    reason: Annotated[str, Meta(description="Why, in the words of the log.")]
+
+    @classmethod
+    def of(cls, stale: Stale | None) -> StaleBody | None:
+        """Write the mark, if there is one."""
+        if stale is None:
+            return None
+        return cls(_moment(stale.since), _age(stale.since), stale.reason)
+
+
 class AppBody(Struct):
     """An app as it stands."""
 
@@ -62,6 +78,7 @@ class AppBody(Struct):
     reason: Annotated[str, Meta(description="Stable code of why it is in this state.")]
     detail: str
     since: Moment | None
+    stale: Annotated[StaleBody | None, Meta(description="Set while it is not known from Consul how the app is now.")]
 
     @classmethod
     def of(cls, app: AppView) -> AppBody:
@@ -81,6 +98,7 @@ class AppBody(Struct):
             reason=app.reason,
             detail=app.detail,
             since=_moment(app.since),
+            stale=StaleBody.of(app.stale),
         )
 
 
@@ -99,12 +117,14 @@ class VipBody(Struct):
     reason: Annotated[str, Meta(description="Stable code of why it is in this state.")]
     detail: str
     apps: Annotated[list[str], Meta(description="Who asks for it, as source:id.")]
+    stale: Annotated[StaleBody | None, Meta(description="Of its app that has been stale the longest.")]
 
     @classmethod
     def of(cls, vip: VipView) -> VipBody:
         """Write the VIP."""
         keys = [str(key) for key in vip.apps]
-        return cls(str(vip.vip), str(vip.vip.prefix), vip.state, vip.reason, vip.detail, keys)
+        stale = StaleBody.of(vip.stale)
+        return cls(str(vip.vip), str(vip.vip.prefix), vip.state, vip.reason, vip.detail, keys, stale)
 
 
 class VipsBody(Struct):
@@ -146,12 +166,64 @@ class PeersBody(Struct):
     peers: list[PeerBody]
 
 
+class QueryBody(Struct):
+    """One of the blocking queries."""
+
+    answered: Annotated[Moment | None, Meta(description="When there was a good answer last, changed or not.")]
+    age: Annotated[
+        float | None, Meta(description="Seconds since; while nothing changes it grows to 1.8 times consul.wait.")
+    ]
+    returns: Annotated[int, Meta(description="Answers since its start, unchanged ones too.")]
+    resets: Annotated[int, Meta(description="How many times its index was thrown away.")]
+    errors: Annotated[dict[str, int], Meta(description="By kind.")]
+
+    @classmethod
+    def of(cls, query: QueryView) -> QueryBody:
+        """Write the query."""
+        age = None if query.good_at is None else _age(query.good_at)
+        return cls(_moment(query.good_at), age, query.returns, query.resets, dict(query.errors))
+
+
+class HeldBody(Struct):
+    """An app that stands against Consul's last answer."""
+
+    app: Annotated[str, Meta(description="As source:id.")]
+    reason: str
+
+
+class ConsulBody(Struct):
+    """What is known of Consul."""
+
+    node: Annotated[str | None, Meta(description="null: Consul is not used.")]
+    synced: Annotated[bool, Meta(description="Both queries were answered well once.")]
+    catalog: QueryBody
+    health: QueryBody
+    stale: Annotated[StaleBody | None, Meta(description="Set while the last good answer stands for a better one.")]
+    held: list[HeldBody]
+
+    @classmethod
+    def of(cls, consul: ConsulView | None) -> ConsulBody:
+        """Write what is known."""
+        seen = consul or ConsulView("")
+        catalog, health = (QueryBody.of(seen.queries.get(name, QueryView())) for name in ("catalog", "health"))
+        held = [HeldBody(str(key), why) for key, why in sorted(seen.held.items())]
+        return cls(seen.node or None, seen.synced, catalog, health, StaleBody.of(seen.stale), held)
+
+
 class StatusBody(Struct):
     """The answer to a probe."""
 
     status: Literal["ok", "ready"]
 
 
+def _age(monotonic: float) -> float:
+    return round(max(0.0, time.monotonic() - monotonic), 3)
+
+
+@overload
+def _moment(monotonic: float) -> str: ...
+@overload
+def _moment(monotonic: float | None) -> str | None: ...
 def _moment(monotonic: float | None) -> str | None:
     """Write a time of the monotonic clock as people do: UTC, RFC 3339."""
     if monotonic is None:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from consulcast import __version__
 from consulcast.registration import MAX_NAME, MAX_TEXT, MAX_VALUES
-from consulcast.web.bodies import AppBody, AppRequest, AppsBody, PeersBody, StatusBody, VipsBody
+from consulcast.web.bodies import AppBody, AppRequest, AppsBody, ConsulBody, PeersBody, StatusBody, VipsBody
 from consulcast.web.errors import Error
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ def blueprint() -> Blueprint:
 
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
-    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, StatusBody, Error)
+    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, ConsulBody, StatusBody, Error)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -110,6 +110,7 @@ _API: Json = {
     },
     "/v1/vips": {"get": _operation("vips", "Every VIP that is asked for", 200, _json("VipsBody", "The VIPs"))},
     "/v1/peers": {"get": _operation("peers", "Every BGP neighbour", 200, _json("PeersBody", "The peers"))},
+    "/v1/consul": {"get": _operation("consul", "What is known of Consul", 200, _json("ConsulBody", "What is known"))},
     "/v1/reload": {
         "post": _operation(
             *("reload", "Read the configuration file anew; a bad one changes nothing"),
@@ -120,6 +121,17 @@ _API: Json = {
     "/healthz": {"get": _operation("healthz", "Does the daemon work?", 200, _json("StatusBody", "It does"), 503)},
     "/readyz": {
         "get": _operation("readyz", "Has the host once been as it should be?", 200, _json("StatusBody", "It has"), 503)
+    },
+    "/metrics": {
+        "get": _operation(
+            *("metrics", "Figures for Prometheus, in its text format or as OpenMetrics, as `Accept` asks", 200),
+            {
+                "description": "The figures: docs/metrics.md",
+                "content": {
+                    kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")
+                },
+            },
+        )
     },
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from consulcast.executor.protocols import PeerStatus
-from consulcast.model import AppKey, IPAddress, Reason, Refused, Vip
+from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.registration import Registration
 
 
@@ -32,7 +32,10 @@ class VipState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """An app as it stands. Times are of the monotonic clock; ``since`` is when ``state`` last changed."""
+    """An app as it stands. Times are of the monotonic clock; ``since`` is when ``state`` last changed.
+
+    ``stale``: it rests on an answer of Consul's that stands for a better one.
+    """
 
     key: AppKey
     asked: Registration  # in the words of its source, as far as they could be read
@@ -41,6 +44,7 @@ class AppView:
     detail: str = ""
     since: float | None = None
     expires_at: float | None = None
+    stale: Stale | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class VipView:
     reason: Reason
     detail: str = ""
     apps: tuple[AppKey, ...] = ()
+    stale: Stale | None = None  # of the app that has been stale the longest
 
     @property
     def state(self) -> VipState:
@@ -80,6 +85,27 @@ class SessionInfo:
     received: Messages = field(default_factory=Messages)
 
 
+@dataclass(frozen=True, slots=True)
+class QueryView:
+    """One of the blocking queries: when it was answered well last, and what has come of it since its start."""
+
+    good_at: float | None = None
+    returns: int = 0  # answers, unchanged ones too
+    resets: int = 0  # of its index
+    errors: Mapping[str, int] = field(default_factory=dict)  # by kind
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulView:
+    """What is known of Consul. ``stale``: why the last good answer stands for a better one; ``None``: all is well."""
+
+    node: str
+    synced: bool = False  # both queries were answered well once
+    stale: Stale | None = None
+    queries: Mapping[str, QueryView] = field(default_factory=dict)  # catalog and health
+    held: Mapping[AppKey, str] = field(default_factory=dict)  # apps that stand against the last answer, and why
+
+
 class View(Protocol):
     """The daemon, seen from the web."""
 
@@ -97,6 +123,12 @@ class View(Protocol):
 
     def peers(self) -> Sequence[PeerStatus]:
         """Every peer, in the order of the configuration."""
+
+    def consul(self) -> ConsulView | None:
+        """What is known of Consul; ``None``: it is not used."""
+
+    def repairs(self) -> Mapping[str, int]:
+        """How many things were found drifted and repaired since the start, by kind."""
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

@@ -40,6 +40,7 @@ class Server:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     listener: Any = ("127.0.0.1", 0)
+    kept: set[socket.socket] = field(default_factory=set)
 
     def __enter__(self) -> Server:
         self._server = StreamServer(self.listener, self._serve)
@@ -54,8 +55,15 @@ class Server:
         """As a setting."""
         return f"127.0.0.1:{self._server.server_port}"
 
+    def drop(self) -> None:
+        """Close every connection, as a program does that ends; new ones are taken."""
+        for connection in self.kept:
+            connection.shutdown(socket.SHUT_RDWR)
+        self.kept.clear()
+
     def _serve(self, connection: socket.socket, _: object) -> None:
         self.connections += 1
+        self.kept.add(connection)
         with connection, connection.makefile("rb") as lines:
             while line := lines.readline():
                 method, target, _version = line.decode().split()
@@ -68,6 +76,8 @@ class Server:
                 query = {name: values[0] for name, values in parse_qs(url.query).items()}
                 self.requests.append(Request(method, url.path, query, headers, body))
                 answer = self.answer(self.requests[-1])
+                if connection not in self.kept:
+                    return
                 if not answer:
                     return
                 connection.sendall(answer)

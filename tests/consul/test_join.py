@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from consulcast import tags
 from consulcast.consul.bodies import Check, Service
 from consulcast.consul.join import PATIENCE, Join
-from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, VerdictKey
+from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, VerdictKey
 
 BASE = ("enable_gocast", "gocast_vip=203.0.113.10/32")
 MONITORED = (*BASE, "gocast_monitor=consul")
@@ -165,3 +165,24 @@ def test_service_is_judged_by_name_by_its_best_instance_tagged_or_not() -> None:
     assert "no service 'nowhere'" in join.by_name["nowhere"].detail
     join(both, checks(bad, passing("web-2")), 2.0)
     assert (join.by_name["web"].health, join.by_name["web"].since) == (Health.PASSING, 2.0)
+
+
+def test_verdict_by_name_is_unknown_only_where_it_rests_on_an_unknown_instance() -> None:
+    join = Join(Parsing(), "fail")
+    join.names = frozenset({"web"})
+    both = services(Service("web-1", "web", (), 1), Service("web-2", "web", (), 2))
+    stale = {"web-1": Stale(5.0, "held")}
+    join(both, checks(passing("web-1"), passing("web-2")), 9.0, stale)
+    assert join.unknown_names == {}
+    join(both, checks(passing("web-1")), 9.0, stale)
+    assert join.by_name["web"].health is Health.PASSING
+    assert join.unknown_names == {"web": stale["web-1"]}
+
+
+def test_service_is_an_app_while_it_is_enabled_and_was_readable_once() -> None:
+    join = Join(Parsing(), "fail")
+    join(services(Service("dns", "dns", BASE, 1)), {}, 1.0)
+    broken = (*BASE, "gocast_vip_communities=65000:")
+    assert join.is_app(Service("dns", "dns", broken, 1)), "its last readable tags stand"
+    assert not join.is_app(Service("web", "web", broken, 1))
+    assert not join.is_app(Service("dns", "dns", BASE[1:], 1))

@@ -13,6 +13,7 @@ import pytest
 from gevent.event import Event
 
 from consulcast import tags
+from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.settings import settings_from
 from consulcast.consul.source import ConsulSource
 from consulcast.model import AppKey, Health, Source
@@ -31,6 +32,8 @@ class FakeConsul:
     rights: bool | None = None  # what the token may see; None: ACLs are off
     unknown: bool = False  # a consistent read does not know the node
     broken: bytes | None = None  # the answer to everything
+    headers: dict[str, str] = field(default_factory=dict)  # of every answer, beside the usual ones
+    hanging: bool = False  # answers nothing
     index: int = 10
     changed: Event = field(default_factory=Event)
 
@@ -49,13 +52,16 @@ class FakeConsul:
         self.tell()
 
     def answer(self, request: Request) -> bytes:
+        while self.hanging:
+            gevent.sleep(0.02)
         if self.broken is not None:
             return self.broken
         if int(request.query.get("index", 0)) >= self.index:
             self.changed.wait(float(request.query["wait"].removesuffix("ms")) / 1000)
         if self.broken is not None:
             return self.broken
-        return reply(json.dumps(self._body(request)), headers=CONSUL | {"X-Consul-Index": str(self.index)})
+        headers = CONSUL | {"X-Consul-Index": str(self.index)} | self.headers
+        return reply(json.dumps(self._body(request)), headers=headers)
 
     def _body(self, request: Request) -> Any:
         seen = {} if self.rights is False else {n: t for n, t in self.services.items() if n not in self.unlisted}
@@ -103,7 +109,7 @@ class Setup:
 
 
 @pytest.fixture
-def watched() -> Iterator[Setup]:
+def watched(request: pytest.FixtureRequest) -> Iterator[Setup]:
     consul = FakeConsul()
     consul.register("dns")
     with Server(lambda request: _authorized(consul, request)) as server:
@@ -116,6 +122,7 @@ def watched() -> Iterator[Setup]:
             lambda: changes.append(1),
             failed=failures.append,
             restart_grace=0.3,
+            **getattr(request, "param", {}),
         )
         yield Setup(consul, server, source, changes, failures)
         gevent.sleep(0.02)  # gevent warns of a socket that is closed in the moment it is first waited for
@@ -235,29 +242,123 @@ def test_a_token_without_rights_at_the_start_is_told_and_emptiness_is_not_believ
     assert 'service_prefix "" { policy = "read" }' in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("broken", "told"),
-    [
-        (reply("No cluster leader", 500), "servers do not answer"),
-        (reply("ACL not found", 403), "does not know our token"),
-        (reply("slow down", 429), "limits our requests"),
-        (reply("<html>"), "not what Consul answers"),
-        (reply("null"), "does not know node 'n1'"),
-    ],
-)
+@dataclass(frozen=True)
+class Wrong:
+    """How Consul is wrong: the answer to everything, or what is set on the fake one."""
+
+    told: str
+    broken: bytes | None = None
+    rights: bool | None = None
+    unlisted: bool = False
+    hanging: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+WRONG = {
+    "closes connections": Wrong("cannot be reached", b""),
+    "frozen": Wrong("takes requests and does not answer", hanging=True),
+    "no leader": Wrong("servers do not answer", reply("No cluster leader", 500)),
+    "no leader, with 200": Wrong("without a leader", headers={"X-Consul-Knownleader": "false"}),
+    "staler than max_stale": Wrong("without a leader", headers={"X-Consul-Lastcontact": "60000"}),
+    "token unknown": Wrong("does not know our token", reply("ACL not found", 403)),
+    "denied": Wrong("give the token node:read", reply("Permission denied", 403)),
+    "429": Wrong("limits our requests", reply("slow down", 429)),
+    "503": Wrong("limits our requests", reply("busy", 503)),
+    "500": Wrong("Consul refuses", reply("internal", 500)),
+    "502 of a proxy": Wrong("Consul refuses", reply("<html>bad gateway", 502, {})),
+    "redirect": Wrong("is redirected", reply("", 301)),
+    "html": Wrong("not what Consul answers", reply("<html>")),
+    "cut JSON": Wrong("not what Consul answers", reply('{"Node":')),
+    "another shape": Wrong("not what Consul answers", reply("[1]")),
+    "no index": Wrong("no usable X-Consul-Index", reply("null", headers={})),
+    "null": Wrong("does not know node 'n1'", reply("null")),
+    "empty where it was full": Wrong("the agent still has it registered", unlisted=True),
+    "filtered": Wrong("our token may not see it", rights=False, headers={"X-Consul-Results-Filtered-By-ACLs": "true"}),
+}
+
+
+@pytest.mark.parametrize("watched", [{"wait": 0.5}], indirect=True)
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_whatever_is_wrong_with_consul_the_last_state_stands_and_says_so(
-    watched: Setup, broken: bytes, told: str
+    watched: Setup, wrong: Wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("consulcast.consul.client.SLACK", 0.2)
+    consul, source = watched.consul, watched.source
+    consul.rights = None if wrong.rights is None else True
+    source.start()
+    watched.synced("dns")
+    consul.broken, consul.hanging, consul.headers = wrong.broken, wrong.hanging, wrong.headers
+    consul.rights = wrong.rights
+    consul.unlisted.update(["dns"] if wrong.unlisted else [])
+    consul.tell()
+    watched.until(lambda: wrong.told in source.state.stale_reason)
+    assert (watched.ids, watched.health("dns")) == ({"dns"}, Health.PASSING)
+    assert source.state.stale_since is not None
+    stale = source.state.unknown[AppKey(Source.CONSUL, "dns")]
+    assert (stale.since, stale.reason in source.state.stale_reason) == (source.state.stale_since, True)
+    consul.broken, consul.hanging, consul.headers = None, False, {}
+    consul.rights = None if wrong.rights is None else True
+    consul.unlisted.clear()
+    consul.tell()
+    watched.until(lambda: source.state.stale_since is None)
+    assert (source.state.stale_reason, source.state.unknown) == ("", {})
+    consul.register("web")
+    watched.synced("dns", "web")
+
+
+@pytest.mark.parametrize("watched", [{"hold_down": HoldDown(0.5, 0.5)}], indirect=True)
+def test_most_apps_gone_at_once_are_held_and_then_believed(watched: Setup, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("web", "ntp"):
+        watched.consul.register(name)
+    watched.source.start()
+    watched.synced("dns", "web", "ntp")
+    gevent.sleep(0.1)
+    for name in ("web", "ntp"):
+        del watched.consul.services[name], watched.consul.checks[name]
+    watched.consul.tell()
+    watched.until(lambda: "2 of 3 apps would go at once" in watched.source.state.stale_reason)
+    assert {key.id for key in watched.source.state.held} == {"web", "ntp"}
+    assert watched.ids == {"dns", "web", "ntp"}
+    assert {watched.health(name) for name in watched.ids} == {Health.PASSING}
+    watched.synced("dns")
+    assert watched.source.state.stale_since is None
+    looks = [request for request in watched.server.requests if request.path == "/v1/agent/services"]
+    assert len(looks) == 2, "one to see that they are gone, and one to see that they stay so"
+    assert "Consul is believed again, after 0." in caplog.text
+
+
+def test_a_restart_while_nothing_is_asked_shows_by_the_connection_that_was_closed(watched: Setup) -> None:
     watched.source.start()
     watched.synced("dns")
-    watched.consul.broken = broken
+    for _ in range(8):  # a storm: both queries pause
+        watched.consul.tell()
+        gevent.sleep(0.02)
+    seen = len(watched.server.requests)
+    gevent.sleep(0.1)
+    assert len(watched.server.requests) == seen, "nothing is asked now"
+    watched.server.drop()
+    watched.consul.index, watched.consul.checks["dns"] = 2, "critical"
+    watched.until(lambda: "settled" in watched.source.state.stale_reason, 5.0)
+    assert watched.health("dns") is Health.PASSING
+    watched.until(lambda: watched.health("dns") is Health.FAILING, 5.0)
+
+
+def test_queries_are_counted(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    catalog = watched.source.queries["catalog"]
+    assert (catalog.returns, catalog.resets, sum(catalog.errors.values())) == (1, 0, 0)
+    good_at = watched.source.good_at["catalog"]
+    assert good_at is not None
+    watched.consul.broken = reply("slow down", 429)
     watched.consul.tell()
-    watched.until(lambda: told in watched.source.state.stale_reason)
-    assert (watched.ids, watched.health("dns")) == ({"dns"}, Health.PASSING)
+    watched.until(lambda: bool(catalog.errors))
+    assert (catalog.errors, catalog.resets) == ({"rate-limited": 1}, 1)
     watched.consul.broken = None
     watched.until(lambda: watched.source.state.stale_since is None)
-    watched.consul.register("web")
-    watched.synced("dns", "web")
+    assert catalog.returns == 2
+    assert watched.source.good_at["catalog"] > good_at  # type: ignore[operator]
 
 
 def test_a_restarted_agent_with_failing_checks_is_ridden_out_and_believed_after_the_grace(watched: Setup) -> None:

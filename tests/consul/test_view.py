@@ -8,7 +8,9 @@ from consulcast.consul.bodies import CatalogNode, Check, Node, Service
 from consulcast.consul.client import Answer, Right
 from consulcast.consul.errors import ConsulError, Denied, NoLeader, TimedOut, Unreachable
 from consulcast.consul.evidence import Evidence, Read
+from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.view import View
+from consulcast.model import Stale
 
 GRACE = 15.0
 TROUBLES = [Unreachable("u"), TimedOut("t"), Denied("d"), NoLeader("n")]
@@ -299,7 +301,7 @@ def test_a_service_takes_its_checks_along() -> None:
     seen.health_answered(health(check("web")), 10)
     seen.catalog_answered(catalog("web"), 10)
     assert not seen.doubts(10).checks, "its service is looked for first"
-    look(seen, Evidence(services=Read(["web"])), 10)
+    look(seen, Evidence(services=Read(["web"]), agent_services=["web"]), 10)
     assert set(statuses(seen)) == {"service:web"}
     assert seen.next_time() == float("inf")
 
@@ -532,7 +534,7 @@ def test_a_filtered_answer_may_grow_the_view_and_shrinks_it_only_with_the_rights
     assert set(seen.services) == {"dns", "web"}
     look(seen, Evidence(services=Read(["web"], filtered=True), missing_rights=RIGHT), 10)
     assert set(seen.services) == {"dns", "web"}
-    look(seen, Evidence(services=Read(["web"], filtered=True), missing_rights=()), 20)
+    look(seen, Evidence(services=Read(["web"], filtered=True), agent_services=["web"], missing_rights=()), 20)
     assert set(seen.services) == {"web"}
 
 
@@ -544,3 +546,229 @@ def test_many_held_services_are_told_in_one_short_sentence() -> None:
     assert seen.held == dict.fromkeys(names, "the agent still has it registered")
     assert "'s0' and 499 more" in seen.stale_reason
     assert len(seen.stale_reason) < 200
+
+
+# Most apps gone at once
+
+HOLD = 10.0
+
+
+def apps_view(*services: str, share: float = 0.5, hold: float = HOLD) -> View:
+    """A view in which a service is an app while it has a tag."""
+    made = View("n1", GRACE, HoldDown(share, hold), lambda service: bool(service.tags))
+    made.catalog_answered(catalog(*services), 0)
+    made.health_answered(health(*map(check, services)), 0)
+    return made
+
+
+def left(*still: str) -> Evidence:
+    """Every witness agrees that these are what there is."""
+    checks = [f"service:{name}" for name in still]
+    return Evidence(Read(still, apps=still), Read(checks), still, checks, agent_apps=still)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "held"),
+    [
+        ("a", "", False),
+        ("ab", "b", False),
+        ("ab", "", True),
+        ("abc", "bc", False),
+        ("abc", "c", True),
+        ("abcd", "cd", False),
+        ("abcd", "d", True),
+    ],
+)
+def test_more_than_half_of_at_least_two_apps_wait_though_all_witnesses_agree(
+    before: str, after: str, held: bool
+) -> None:
+    seen = apps_view(*before)
+    seen.catalog_answered(catalog(*after), 10)
+    look(seen, left(*after), 10)
+    assert set(seen.services) == set(before if held else after)
+    assert ("would go at once" in seen.stale_reason) is held
+    assert set(seen.held) == (set(before) - set(after) if held else set())
+
+
+def test_mass_removal_is_believed_after_the_hold_down_when_the_third_look_agrees() -> None:
+    seen = apps_view("a", "b", "c")
+    seen.catalog_answered(catalog("c"), 10)
+    seen.health_answered(health(check("c")), 10)
+    look(seen, left("c"), 10)
+    assert seen.next_time() == 10 + HOLD
+    assert not seen.doubts(19.9)
+    assert set(statuses(seen)) == {"service:a", "service:b", "service:c"}, "their checks stay with them"
+    look(seen, left("c"), 20)
+    assert set(seen.services) == {"c"}
+    assert set(statuses(seen)) == {"service:c"}
+    assert (seen.stale_reason, seen.held, seen.unknown, seen.next_time()) == ("", {}, {}, float("inf"))
+
+
+def test_third_look_that_disagrees_starts_all_over() -> None:
+    seen = apps_view("a", "b")
+    seen.catalog_answered(catalog(), 10)
+    look(seen, left(), 10)
+    look(seen, Evidence(agent_services=["a", "b"]), 20)
+    assert set(seen.services) == {"a", "b"}
+    look(seen, left(), 25)
+    assert set(seen.services) == {"a", "b"}
+    look(seen, left(), 35)
+    assert not seen.services
+
+
+def test_what_comes_back_meanwhile_is_held_no_more_and_the_rest_is_looked_for_at_the_end() -> None:
+    seen = apps_view("a", "b", "c")
+    seen.catalog_answered(catalog(), 10)
+    look(seen, left(), 10)
+    seen.catalog_answered(catalog("a", "b"), 15)
+    assert set(seen.held) == {"c"}
+    assert seen.next_time() == 20
+    look(seen, left("a", "b"), 20)
+    assert set(seen.services) == {"a", "b"}
+    seen.catalog_answered(catalog(), 21)
+    look(seen, left(), 21)
+    assert seen.next_time() == 31, "a new doubt waits anew"
+
+
+def test_apps_that_the_agent_has_lost_count_before_the_servers_are_told_of_each() -> None:
+    seen = apps_view("a", "b", "c", "d")
+    seen.catalog_answered(catalog("b", "c", "d"), 10)
+    look(seen, Evidence(Read(["b", "c", "d"]), agent_services=["d"]), 10)
+    assert set(seen.services) == {"a", "b", "c", "d"}
+    assert "3 of 4 apps" in seen.stale_reason
+
+
+def test_apps_that_go_within_a_second_go_at_once_and_later_ones_are_single_ones() -> None:
+    for gap, held in ((0.5, True), (2.0, False)):
+        seen = apps_view("a", "b", "c")
+        seen.catalog_answered(catalog("b", "c"), 10)
+        look(seen, left("b", "c"), 10)
+        assert set(seen.services) == {"b", "c"}
+        seen.catalog_answered(catalog("c"), 10 + gap)
+        look(seen, left("c"), 10 + gap)
+        assert set(seen.services) == ({"b", "c"} if held else {"c"})
+
+
+def test_apps_that_are_untagged_within_a_second_are_untagged_at_once() -> None:
+    for gap, held in ((0.5, True), (2.0, False)):
+        seen = apps_view("a", "b", "c")
+        seen.catalog_answered(with_tags(a=(), b=("t",), c=("t",)), 10)
+        seen.catalog_answered(with_tags(a=(), b=(), c=("t",)), 10 + gap)
+        assert [seen.services[name].tags for name in "abc"] == [(), ("t",) if held else (), ("t",)]
+
+
+def test_services_that_are_no_apps_go_as_many_as_there_are() -> None:
+    seen = apps_view("a")
+    seen.catalog_answered(with_tags(a=("t",), b=(), c=(), d=()), 1)
+    seen.catalog_answered(catalog("a"), 10)
+    look(seen, left("a"), 10)
+    assert set(seen.services) == {"a"}
+
+
+def test_time_without_contact_does_not_count_for_the_hold_down() -> None:
+    seen = apps_view("a", "b")
+    seen.catalog_answered(catalog(), 10)
+    look(seen, left(), 10)
+    seen.catalog_lost(Unreachable("u"), 12)
+    seen.catalog_answered(catalog(), 100)
+    look(seen, left(), 115)
+    assert not seen.services, "15 s of grace are longer than what was left of the hold-down"
+    seen = apps_view("a", "b", hold=60)
+    seen.catalog_answered(catalog(), 10)
+    look(seen, left(), 10)
+    seen.catalog_lost(Unreachable("u"), 12)
+    seen.catalog_answered(catalog(), 100)
+    look(seen, left(), 115)
+    assert set(seen.services) == {"a", "b"}
+    assert seen.next_time() == 100 + 58
+
+
+@pytest.mark.parametrize(("share", "hold"), [(1.0, HOLD), (0.5, 0.0)])
+def test_the_hold_down_can_be_turned_off(share: float, hold: float) -> None:
+    seen = apps_view("a", "b", share=share, hold=hold)
+    seen.catalog_answered(catalog(), 10)
+    look(seen, left(), 10)
+    assert not seen.services
+
+
+def test_share_is_what_more_than_counts_against() -> None:
+    seen = apps_view("a", "b", "c", share=0.0)
+    seen.catalog_answered(catalog("b", "c"), 10)
+    look(seen, left("b", "c"), 10)
+    assert set(seen.held) == {"a"}
+
+
+def with_tags(**tags: tuple[str, ...]) -> Answer[CatalogNode | None]:
+    return Answer(CatalogNode(Node("n1"), {name: Service(name, name, some) for name, some in tags.items()}), index=5)
+
+
+def test_most_apps_untagged_at_once_are_held_with_their_tags_and_stay_as_services_in_the_end() -> None:
+    seen = apps_view("a", "b", "c")
+    seen.catalog_answered(with_tags(a=(), b=(), c=("t",)), 10)
+    assert [seen.services[name].tags for name in "abc"] == [("t",)] * 3
+    untagged = Evidence(Read("abc", apps="c"), agent_services="abc", agent_apps="c")
+    look(seen, untagged, 10)
+    assert set(seen.held) == {"a", "b"}
+    seen.catalog_answered(with_tags(a=(), b=(), c=("t",)), 21)
+    assert seen.services["a"].tags == ("t",), "only the third look ends it"
+    look(seen, untagged, 21)
+    assert [seen.services[name].tags for name in "abc"] == [(), (), ("t",)]
+    assert (seen.stale_reason, seen.next_time()) == ("", float("inf"))
+    assert set(statuses(seen)) == {"service:a", "service:b", "service:c"}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (Evidence(Read("abc", apps="abc"), agent_services="abc"), "a consistent read still shows it"),
+        (Evidence(Read("abc"), agent_services="abc", agent_apps="abc"), "the agent still has it"),
+    ],
+)
+def test_untagging_that_a_witness_does_not_know_of_is_held(evidence: Evidence, told: str) -> None:
+    seen = apps_view("a", "b", "c")
+    seen.catalog_answered(with_tags(a=(), b=(), c=()), 10)
+    look(seen, evidence, 10)
+    assert told in seen.stale_reason
+    seen.catalog_answered(catalog("a", "b", "c"), 12)
+    assert (seen.stale_reason, seen.next_time()) == ("", float("inf"))
+
+
+def test_one_of_three_untagged_is_no_app_at_once() -> None:
+    seen = apps_view("a", "b", "c")
+    seen.catalog_answered(with_tags(a=(), b=("t",), c=("t",)), 10)
+    assert seen.services["a"].tags == ()
+    assert seen.stale_reason == ""
+
+
+# What is not known
+
+
+def test_without_contact_every_service_is_unknown_until_the_first_good_answer() -> None:
+    seen = view("a", "b")
+    seen.catalog_lost(Unreachable("u"), 10)
+    seen.health_lost(NoLeader("n"), 12)
+    assert seen.unknown == {name: Stale(10, "u; n") for name in "ab"}
+    seen.catalog_answered(catalog("a", "b"), 20)
+    assert seen.unknown == {name: Stale(10, "n") for name in "ab"}
+    seen.health_answered(health(check("a"), check("b")), 21)
+    assert seen.unknown == {}
+
+
+def test_a_held_service_is_unknown_since_the_trouble_before_it() -> None:
+    seen = view("a", "b")
+    seen.catalog_lost(Unreachable("u"), 10)
+    seen.catalog_answered(catalog("a"), 20)
+    assert {name: stale.since for name, stale in seen.unknown.items()} == {"b": 10}
+    look(seen, Evidence(agent_services=["a", "b"]), 35)
+    assert seen.unknown == {"b": Stale(10, "the agent still has it registered")}
+    seen.catalog_answered(catalog("a", "b"), 40)
+    assert seen.unknown == {}
+
+
+def test_a_held_check_makes_its_service_unknown_and_one_of_the_node_every_service() -> None:
+    seen = view("a", "b")
+    seen.health_lost(Unreachable("u"), 10)
+    seen.health_answered(health(check("a", "critical"), check("b")), 20)
+    assert set(seen.unknown) == {"a"}
+    seen.health_answered(health(Check("serfHealth", status="critical"), check("a"), check("b"), serf=False), 21)
+    assert set(seen.unknown) == {"a", "b"}

@@ -11,6 +11,7 @@ from consulcast.consul.bodies import CatalogNode, Check, Node, Service
 from consulcast.consul.client import Answer
 from consulcast.consul.errors import Unreachable
 from consulcast.consul.evidence import Evidence, Read
+from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.view import View
 from consulcast.monitors.consul import rank
 
@@ -52,8 +53,18 @@ steps: st.SearchStrategy[Step] = st.one_of(
 stories = st.lists(st.tuples(gaps, steps), max_size=25)
 
 EVERYTHING = Evidence(
-    agent_services=NAMES, agent_checks=[*(f"service:{name}" for name in NAMES), "serfHealth", "_node_maintenance"]
+    agent_services=NAMES,
+    agent_apps=NAMES,
+    agent_checks=[*(f"service:{name}" for name in NAMES), "serfHealth", "_node_maintenance"],
 )
+
+
+def is_app(service: Service) -> bool:
+    return bool(service.tags)
+
+
+def new_view() -> View:
+    return View("n1", GRACE, HoldDown(), is_app)
 
 
 def second_look(view: View, evidence: Evidence, now: float) -> None:
@@ -64,7 +75,7 @@ def second_look(view: View, evidence: Evidence, now: float) -> None:
 
 @given(stories)
 def test_nothing_ever_leaves_the_view_while_one_witness_disagrees(story: list[tuple[float, Step]]) -> None:
-    view, now = View("n1", GRACE), 0.0
+    view, now = new_view(), 0.0
     services: set[str] = set()
     checks: dict[str, Check] = {}
     for gap, step in story:
@@ -81,7 +92,7 @@ def test_nothing_ever_leaves_the_view_while_one_witness_disagrees(story: list[tu
 
 @given(stories)
 def test_no_check_gets_worse_within_the_grace_of_trouble_but_maintenance(story: list[tuple[float, Step]]) -> None:
-    view, now, trouble = View("n1", GRACE), 0.0, -1e9
+    view, now, trouble = new_view(), 0.0, -1e9
     for gap, step in story:
         now += gap
         before = dict(view.checks)
@@ -99,7 +110,7 @@ def test_no_check_gets_worse_within_the_grace_of_trouble_but_maintenance(story: 
 def test_when_consul_is_well_and_all_witnesses_agree_the_view_is_what_consul_says(
     story: list[tuple[float, Step]], catalog: Catalog, health: Health
 ) -> None:
-    view, now = View("n1", GRACE), 0.0
+    view, now = new_view(), 0.0
     for gap, step in story:
         now += gap
         step(view, now)
@@ -110,8 +121,9 @@ def test_when_consul_is_well_and_all_witnesses_agree_the_view_is_what_consul_say
     view.catalog_answered(catalog, now)
     view.health_answered(health, now)
     services, checks = catalog.data.services or {}, {check.id: check for check in health.data or ()}
-    agreeing = Evidence(Read(services), Read(checks), list(services), list(checks))
-    for _ in range(5):  # not one request or answer more: time alone brings it about
+    apps = [name for name, service in services.items() if is_app(service)]
+    agreeing = Evidence(Read(services, apps=apps), Read(checks), list(services), list(checks), agent_apps=apps)
+    for _ in range(10):  # not one request or answer more: time alone brings it about
         if view.next_time() < float("inf"):
             now = max(now, view.next_time())
             second_look(view, agreeing, now)
@@ -124,7 +136,7 @@ def test_when_consul_is_well_and_all_witnesses_agree_the_view_is_what_consul_say
 @settings(max_examples=200)
 @given(stories)
 def test_nothing_changes_by_time_alone_before_the_time_that_was_named(story: list[tuple[float, Step]]) -> None:
-    view, now = View("n1", GRACE), 0.0
+    view, now = new_view(), 0.0
     for gap, step in story:
         now += gap
         step(view, now)
@@ -140,7 +152,7 @@ def test_nothing_changes_by_time_alone_before_the_time_that_was_named(story: lis
 
 @given(stories)
 def test_the_view_is_marked_stale_exactly_while_it_differs_from_a_good_answer(story: list[tuple[float, Step]]) -> None:
-    view, now = View("n1", GRACE), 0.0
+    view, now = new_view(), 0.0
     for gap, step in story:
         now += gap
         step(view, now)
@@ -149,3 +161,19 @@ def test_the_view_is_marked_stale_exactly_while_it_differs_from_a_good_answer(st
         seen = (view._catalog.seen, view._health.seen)
         if view.synced and not view.stale_reason and view.next_time() == float("inf"):
             assert seen == (view.services, view.checks)
+
+
+@given(stories, st.sampled_from([0.2, 0.5, 0.8]))
+def test_never_do_most_apps_go_within_a_moment(story: list[tuple[float, Step]], share: float) -> None:
+    view, now = View("n1", GRACE, HoldDown(share, 10.0), is_app), 0.0
+    for gap, step in story:
+        now += gap
+        before = {name for name, service in view.services.items() if is_app(service)}
+        waited = {name for name in before if name in view._hold_down and now >= view._hold_down.until(name)}
+        step(view, now)
+        doubts = view.doubts(now)
+        if doubts:  # whoever is asked agrees that whatever is looked for is gone
+            rest = view.services.keys() - {service.id for service in doubts.services}
+            view.confirmed(doubts, Evidence(Read(rest, apps=rest), Read(), rest, agent_apps=rest), now)
+        went = before - {name for name, service in view.services.items() if is_app(service)} - waited
+        assert len(before) < 2 or len(went) <= share * len(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consulcast.executor.protocols import PeerStatus, SessionState
@@ -11,7 +12,7 @@ from consulcast.policy import Policy
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
-from consulcast.web.view import AppState, AppView, SessionInfo, VipView
+from consulcast.web.view import AppState, AppView, ConsulView, SessionInfo, VipView
 
 BOTH = frozenset({4, 6})
 PEER = PeerStatus(
@@ -38,6 +39,7 @@ class Daemon:
     session: SessionInfo | None = None
     bad_file: str | None = None
     trouble: str | None = None
+    seen: ConsulView | None = None
     others: list[AppView] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
@@ -71,6 +73,12 @@ class Daemon:
 
     def peers(self) -> list[PeerStatus]:
         return [PEER]
+
+    def consul(self) -> ConsulView | None:
+        return self.seen
+
+    def repairs(self) -> Mapping[str, int]:
+        return {"address": 2, "nat": 0}
 
     def info(self) -> SessionInfo | None:
         return self.session

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from consulcast.model import AppKey, Reason, Source
+from consulcast import notation
+from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.web.server import MAX_BODY
-from consulcast.web.view import AppState, AppView
+from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipView
 from tests.web.daemon import Daemon
 
 DNS = {"vips": ["203.0.113.10/32"]}
@@ -189,11 +192,50 @@ def test_vips_and_peers(client: FlaskClient) -> None:
                 "reason": "announced",
                 "detail": "",
                 "apps": ["http:web"],
+                "stale": None,
             }
         ]
     }
     (peer,) = client.get("/v1/peers").json["peers"]  # type: ignore[index]
     assert (peer["address"], peer["state"], peer["peer_as"]) == ("198.51.100.1", "up", 65000)
+
+
+def test_what_rests_on_an_old_answer_of_consul_is_marked_with_its_age(client: FlaskClient, daemon: Daemon) -> None:
+    since = time.monotonic() - 90
+    stale = Stale(since, "Consul cannot be reached")
+    key = AppKey(Source.CONSUL, "dns-1")
+    asked = Registration("dns", ("203.0.113.9/32",))
+    daemon.others = [AppView(key, asked, AppState.PASSING, Reason.PASSING, stale=stale)]
+    vip = VipView(notation.vip("203.0.113.9/32"), Reason.ANNOUNCED, "", (key,), stale)
+    daemon.vips = lambda: [vip]  # type: ignore[method-assign]
+    for path, kind in (("/v1/apps", "apps"), ("/v1/vips", "vips")):
+        (item,) = client.get(path).json[kind]  # type: ignore[index]
+        mark = item["stale"]
+        assert mark["reason"] == "Consul cannot be reached"
+        assert 90 <= mark["seconds"] < 110
+        begun = datetime.fromisoformat(mark["since"])
+        assert abs((datetime.now(UTC) - begun).total_seconds() - 90) < 20
+
+
+def test_consul_is_told(client: FlaskClient, daemon: Daemon) -> None:
+    assert client.get("/v1/consul").json["node"] is None, "not used"  # type: ignore[index]
+    now = time.monotonic()
+    daemon.seen = ConsulView(
+        "host",
+        True,
+        Stale(now - 5, "service 'dns' held: the agent still has it registered"),
+        {"catalog": QueryView(now - 40, 7, 1, {"denied": 2}), "health": QueryView()},
+        {AppKey(Source.CONSUL, "dns"): "the agent still has it registered"},
+    )
+    body = client.get("/v1/consul").json
+    assert body is not None
+    assert (body["node"], body["synced"]) == ("host", True)
+    assert 40 <= body["catalog"]["age"] < 60
+    assert body["catalog"]["answered"].endswith("Z")
+    assert (body["catalog"]["returns"], body["catalog"]["resets"], body["catalog"]["errors"]) == (7, 1, {"denied": 2})
+    assert (body["health"]["answered"], body["health"]["age"]) == (None, None)
+    assert 5 <= body["stale"]["seconds"] < 25
+    assert body["held"] == [{"app": "consul:dns", "reason": "the agent still has it registered"}]
 
 
 def test_reload_tells_why_the_file_was_not_taken(client: FlaskClient, daemon: Daemon) -> None:
