@@ -50,7 +50,7 @@ def check(path: str) -> None:
     for warning in settings.warnings:
         click.echo(f"{path}: warning: {warning}")
     reserved = {address for peer in settings.peers for address in (peer.address, peer.local_address) if address}
-    registry = Registry(Policy(frozenset(reserved), nat=frozenset({4, 6})))
+    registry = Registry(Policy(frozenset(reserved), nat=frozenset({4, 6}), rules=settings.rules))
     for refused in registry.set(Source.CONFIG, settings.apps).refused:
         click.echo(f"{path}: warning: app {refused.name!r} will be refused: {refused.reason}: {refused.detail}")
     peers = ", ".join(str(peer.address or "the default gateway") for peer in settings.peers)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from consulcast import notation, schema
+from consulcast import notation, policy_file, schema
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.document import ConfigError, Document
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
+from consulcast.policy import Rules
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Config:
     defaults: Defaults
     nat: schema.Nat
     apps: tuple[App, ...]
-    exec_from: frozenset[Source] = frozenset({Source.CONFIG})
+    rules: Rules = field(default_factory=Rules)
     warnings: tuple[str, ...] = ()
 
 
@@ -102,7 +103,6 @@ class _Reader:
     def config(self) -> Config:
         file = self._file
         self._check_agent()
-        policies = {Source.CONSUL: file.policy.consul, Source.HTTP: file.policy.http}
         return Config(
             agent=file.agent,
             consul=self._consul(),
@@ -117,8 +117,7 @@ class _Reader:
             ),
             nat=file.nat,
             apps=self._apps(),
-            exec_from=frozenset(source for source, policy in policies.items() if policy.exec == "allow")
-            | {Source.CONFIG},
+            rules=policy_file.read(file, self._error),
             warnings=tuple(self._warnings),
         )
 

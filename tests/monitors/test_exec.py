@@ -12,13 +12,14 @@ import gevent
 import pytest
 
 from consulcast.model import MonitorSpec
+from consulcast.monitors.command import Commands, Programs
 from consulcast.monitors.exec import ExecProbe
 from consulcast.monitors.lanes import Lanes
 from consulcast.monitors.probe import Look
 
 
-def run(command: str, timeout: float = 5.0) -> Look:
-    return ExecProbe(MonitorSpec("exec", command), Lanes(4, 4)).look(timeout)
+def run(command: str, timeout: float = 5.0, commands: Commands | None = None) -> Look:
+    return ExecProbe(MonitorSpec("exec", command), Lanes(4, 4), Programs(commands)).look(timeout)
 
 
 def alive(pid: int) -> bool:
@@ -106,4 +107,4 @@ def test_that_no_process_can_be_started_says_nothing_of_the_service(monkeypatch:
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("consulcast.monitors.exec._posix_spawn", refuse)
-    assert run("true") == Look(None, "bash could not be started: Resource temporarily unavailable")
+    assert run("true") == Look(None, "the command could not be started: Resource temporarily unavailable")
