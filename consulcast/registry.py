@@ -151,10 +151,9 @@ class _Taken:
             detail = f"{place}.max_apps: {rules.max_apps} apps of {source} are taken, and no more"
             return Refused(app.key, app.name, Reason.TOO_MANY_APPS, detail)
         vips = self.vips.get(source, set())
-        new = len(set(app.vips) - vips)
-        if len(vips) + new > rules.max_vips:
+        if len(vips) + len(set(app.vips) - vips) > rules.max_vips:
             detail = (
-                f"{place}.max_vips: {source} has {len(vips)} VIPs of {rules.max_vips}, and this asks for {new} more"
+                f"{place}.max_vips: {source} may have {rules.max_vips} VIPs, and there is no room for {len(app.vips)}"
             )
             return Refused(app.key, app.name, Reason.TOO_MANY_VIPS, detail)
         return None

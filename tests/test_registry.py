@@ -134,7 +134,7 @@ def test_vips_of_a_source_are_counted_once_each() -> None:
     registered = registry.set(Source.CONSUL, asked)
     assert ids(registered.apps) == ["a", "b"]
     assert registered.refused[0].reason is Reason.TOO_MANY_VIPS
-    assert "policy.consul.max_vips: consul has 2 VIPs of 2, and this asks for 1 more" in registered.refused[0].detail
+    assert "policy.consul.max_vips: consul may have 2 VIPs, and there is no room for 1" in registered.refused[0].detail
 
 
 def test_narrower_limit_takes_from_the_youngest_and_a_wider_one_gives_back() -> None:
