@@ -89,12 +89,13 @@ class Registry:
         judged = {app.key: self._judge(app) for app in asked.values()}
         taken = _Taken(self._policy.rules.sources)
         refused = [item for items in self._unreadable.values() for item in items]
+        unreadable = {item.key for item in refused}  # that is what to mend first, whatever stands meanwhile
         for app in sorted(asked.values(), key=turn):
             objection = judged[app.key] or taken.object_to(app)
-            if objection:
-                refused.append(objection)
-            else:
+            if objection is None:
                 taken.add(app)
+            elif app.key not in unreadable:
+                refused.append(objection)
         self._judged = {key: (app, judged[key]) for key, app in asked.items()}
         apps = tuple(sorted(taken.apps, key=lambda app: self._claims[app.key].age))
         self.registered = Registered(apps, tuple(refused))

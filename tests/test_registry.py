@@ -72,6 +72,12 @@ def test_what_a_source_could_not_read_is_listed_and_touches_nothing() -> None:
     assert registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")]).refused == ()
 
 
+def test_app_that_is_refused_and_now_unreadable_is_told_of_once_with_what_to_mend_first() -> None:
+    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "10.0.0.0/24")], [unreadable("a")])
+    assert registered.apps == ()
+    assert [item.reason for item in registered.refused] == [Reason.BAD_TAG]
+
+
 def test_sources_do_not_touch_each_others_apps() -> None:
     registry = Registry(open_policy())
     registry.set(Source.CONFIG, [app("a", "203.0.113.10/32", source=Source.CONFIG)])
