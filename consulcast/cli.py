@@ -9,6 +9,7 @@ import sys
 import click
 
 from consulcast import __version__, config
+from consulcast.consul import location
 from consulcast.document import ConfigError
 from consulcast.logtext import OneLine
 from consulcast.model import Source
@@ -50,7 +51,8 @@ def check(path: str) -> None:
     for warning in settings.warnings:
         click.echo(f"{path}: warning: {warning}")
     reserved = {address for peer in settings.peers for address in (peer.address, peer.local_address) if address}
-    registry = Registry(Policy(frozenset(reserved), nat=frozenset({4, 6})))
+    reserved |= location.addresses(config.consul_settings(settings.consul, {})) or set()
+    registry = Registry(Policy(frozenset(reserved), nat=frozenset({4, 6}), rules=settings.rules))
     for refused in registry.set(Source.CONFIG, settings.apps).refused:
         click.echo(f"{path}: warning: app {refused.name!r} will be refused: {refused.reason}: {refused.detail}")
     peers = ", ".join(str(peer.address or "the default gateway") for peer in settings.peers)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from consulcast import notation, schema
+from consulcast import notation, policy_file, schema
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
+from consulcast.policy import Rules
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -56,9 +57,9 @@ class Config:
     defaults: Defaults
     nat: schema.Nat
     apps: tuple[App, ...]
+    rules: Rules = field(default_factory=Rules)
     damping: Limits = field(default_factory=Limits)
     lease: float = 10.0
-    exec_from: frozenset[Source] = frozenset({Source.CONFIG})
     warnings: tuple[str, ...] = ()
 
 
@@ -106,7 +107,6 @@ class _Reader:
     def config(self) -> Config:
         file = self._file
         self._check_agent()
-        policies = {Source.CONSUL: file.policy.consul, Source.HTTP: file.policy.http}
         return Config(
             agent=file.agent,
             consul=self._consul(),
@@ -122,10 +122,9 @@ class _Reader:
             ),
             nat=file.nat,
             apps=self._apps(),
+            rules=policy_file.read(file, self._error),
             damping=self._damping(),
             lease=self._lease(),
-            exec_from=frozenset(source for source, policy in policies.items() if policy.exec == "allow")
-            | {Source.CONFIG},
             warnings=tuple(self._warnings),
         )
 

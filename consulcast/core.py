@@ -85,12 +85,7 @@ class Core:
 
     def try_registration(self, app: App) -> Refused | None:
         """Tell whether an app over HTTP would be taken, as things stand. Changes nothing."""
-        others = [other for other in self._registrations.apps if other.key != app.key]
-        try:
-            refused = self._registry.set(Source.HTTP, [*others, app]).refused
-            return next((item for item in refused if item.key == app.key), None)
-        finally:
-            self._registry.set(Source.HTTP, self._registrations.apps)
+        return self._registry.would_refuse(app, self._registrations.apps)
 
     def run(self) -> None:
         """Plan for ever."""

@@ -18,6 +18,7 @@ from gevent.lock import BoundedSemaphore
 from consulcast import config as configuration
 from consulcast import tags
 from consulcast.config import Config, consul_settings
+from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
@@ -34,7 +35,9 @@ from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look
 from consulcast.executor.protocols import KernelError
-from consulcast.model import App, AppKey, Refused
+from consulcast.model import App, AppKey, IPAddress, Refused
+from consulcast.monitors.command import Programs
+from consulcast.monitors.factory import Resources
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.policy import Policy
@@ -70,6 +73,7 @@ class Daemon:
         self._stop = Event()
         self._reloading = BoundedSemaphore()
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
+        self._of_consul: frozenset[IPAddress] = frozenset()  # Consul's addresses, as last resolved
         self._failure: BaseException | None = None
         self._repairs = Repairs()
         self._notifier = Notifier(os.environ)
@@ -126,7 +130,8 @@ class Daemon:
         self._device_events = DeviceEvents(
             agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
         )
-        self._monitors = Monitors(self._wake, self._fail)
+        self._programs = Programs()
+        self._monitors = Monitors(self._wake, self._fail, resources=Resources(programs=self._programs))
         state = Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,6 +141,7 @@ class Daemon:
         self._core = Core(self._registrations, self._monitors, self._reconciler)
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
+        self._locate_consul()
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
@@ -167,10 +173,18 @@ class Daemon:
         """Hand what the file says, and what the network is, to the planning."""
         config, network = self._config, self._network
         nat = frozenset(address.version for address in network.nat_to)
-        policy = Policy(network.reserved, self._consul is not None, config.exec_from, nat)
+        self._programs.current = config.rules.commands
+        policy = Policy(network.reserved | self._of_consul, self._consul is not None, nat, config.rules)
         defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
         pace = Pace(interval=config.agent.monitor_interval)
         self._core.configure(policy, defaults, pace, config.apps, config.damping)
+
+    def _locate_consul(self) -> bool:
+        """Find Consul's addresses; those that are known stand while its name cannot be resolved. Returns a change."""
+        former = self._of_consul
+        found = location.addresses(consul_settings(self._config.consul, os.environ)) if self._consul else frozenset()
+        self._of_consul = former if found is None else found
+        return self._of_consul != former
 
     def _consul_source(self, config: Config) -> ConsulSource | None:
         consul, prefix = config.consul, config.agent.tag_prefix
@@ -213,10 +227,12 @@ class Daemon:
             self._web.start()
 
     def _look_again(self) -> None:
-        """Find what could not be found: a peer without a route, a next hop whose address came later."""
+        """Find what could not be found: a peer without a route, a next hop whose address came later; and Consul."""
         while True:
             gevent.sleep(LOOK_AGAIN)
             with self._reloading:
+                if self._locate_consul():
+                    self._configure()
                 if not self._network.gaps:
                     continue
                 try:
@@ -252,6 +268,7 @@ class Daemon:
             self._tell_gaps(network)
             if consul_changed:
                 self._replace_consul(consul)
+                self._locate_consul()
             self._configure()
             log.info("reloaded %s", self._path)
             return None

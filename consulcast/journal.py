@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from consulcast.model import App, AppKey, Health, Refused, Verdict
+from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Verdict
 from consulcast.registry import Registered
 
 log = logging.getLogger(__name__)
+
+_CROWDED = (Reason.TOO_MANY_APPS, Reason.TOO_MANY_VIPS)
+_OF_A_CROWD = 10  # lines at once about apps that are too many
 
 
 class Journal:
@@ -30,10 +33,19 @@ class Journal:
                 if app.ignored and (former is None or former.ignored != app.ignored):
                     tags = ", ".join(map(repr, app.ignored))
                     _line(logging.WARNING, key, "unknown-tag", f"ignored, as in GoCast: {tags}; is one misspelt?")
+        crowd: dict[tuple[Source, Reason], int] = {}
         for key, refusal in refused.items():
-            if self._refused.get(key) != refusal:
-                stands = "; its last readable registration stands" if key in apps else ""
-                _line(logging.WARNING, key, refusal.reason, f"refused: {refusal.detail}{stands}")
+            if self._refused.get(key) == refusal:
+                continue
+            if refusal.reason in _CROWDED:  # the more there are, the less each of them tells
+                crowd[key.source, refusal.reason] = crowd.get((key.source, refusal.reason), 0) + 1
+                if crowd[key.source, refusal.reason] > _OF_A_CROWD:
+                    continue
+            stands = "; its last readable registration stands" if key in apps else ""
+            _line(logging.WARNING, key, refusal.reason, f"refused: {refusal.detail}{stands}")
+        for (source, reason), number in crowd.items():
+            if number > _OF_A_CROWD:
+                log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason)
         for key in self._apps.keys() - apps.keys() - refused.keys():
             _line(logging.INFO, key, "removed", "")
         for key, verdict in health.items():

@@ -37,6 +37,10 @@ class Reason(StrEnum):
     CLEANED_UP = "cleaned-up"  # failing for longer than cleanup_timer: address removed too
     WITHDRAWING = "withdrawing"  # not wanted any more; withdrawal or removal under way
     VIP_NOT_ALLOWED = "vip-not-allowed"
+    COMMUNITY_NOT_ALLOWED = "community-not-allowed"
+    NAT_NOT_ALLOWED = "nat-not-allowed"
+    TOO_MANY_APPS = "too-many-apps"  # its source holds as many as the policy lets it
+    TOO_MANY_VIPS = "too-many-vips"
     VIP_CONFLICT = "vip-conflict"
     BAD_TAG = "bad-tag"
     CONSUL_STALE = "consul-stale"  # the last good answer stands; its age is shown

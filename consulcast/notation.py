@@ -29,7 +29,7 @@ WELL_KNOWN = {
     "no-peer": "65535:65284",
 }
 
-_EXTENDED = {"target": "target", "rt": "target", "origin": "origin", "soo": "origin"}  # RFC 4360 sections 4 and 5
+EXTENDED = {"target": "target", "rt": "target", "origin": "origin", "soo": "origin"}  # RFC 4360 sections 4 and 5
 
 
 def vip(text: str) -> Vip:
@@ -54,7 +54,7 @@ def community(text: str) -> Community:
     if well_known:
         return Community(CommunityKind.STANDARD, well_known)
     head, _, tail = text.partition(":")
-    subtype = _EXTENDED.get(head.lower())
+    subtype = EXTENDED.get(head.lower())
     if subtype:
         return _extended(text, subtype, tail)
     parts = text.split(":")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from consulcast.model import App, AppKey, NatKey, Prefix, Reason, Refused, Source, Vip
-from consulcast.policy import Policy, judge
+from consulcast.model import App, AppKey, Community, NatKey, Prefix, Reason, Refused, Source, Vip
+from consulcast.policy import MOST_COMMUNITIES, Policy, SourceRules, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,47 +27,82 @@ class _Claim:
 
 
 class Registry:
-    """Merges the sources' lists by age: the app that came first keeps its VIP."""
+    """Merges the sources' lists: who has a VIP, or a place among those that a source may hold, keeps it."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._asked: dict[Source, tuple[App, ...]] = {}
         self._unreadable: dict[Source, tuple[Refused, ...]] = {}
         self._claims: dict[AppKey, _Claim] = {}
+        self._judged: dict[AppKey, tuple[App, Refused | None]] = {}  # a policy's word on an app does not change
         self._count = itertools.count()
         self.registered = Registered()
 
     def set(self, source: Source, apps: Iterable[App], unreadable: Iterable[Refused] = ()) -> Registered:
         """Replace all that ``source`` asks for, and return what stands now. ``unreadable``: what it could not read."""
-        self._asked[source] = tuple(apps)
-        self._unreadable[source] = tuple(unreadable)
-        self.registered = self._merge()
+        apps, unreadable = tuple(apps), tuple(unreadable)
+        if (apps, unreadable) != (self._asked.get(source, ()), self._unreadable.get(source, ())):
+            self._asked[source], self._unreadable[source] = apps, unreadable
+            self._merge()
         return self.registered
 
     def set_policy(self, policy: Policy) -> Registered:
         """Replace the policy: what it no longer allows is refused, what it now allows is taken."""
-        self._policy = policy
-        self.registered = self._merge()
+        if policy != self._policy:
+            self._policy = policy
+            self._judged.clear()
+            self._merge()
         return self.registered
 
-    def _merge(self) -> Registered:
+    def would_refuse(self, app: App, present: Iterable[App]) -> Refused | None:
+        """Tell whether its source could have ``app`` too, beside ``present`` and instead of what it was there.
+
+        Changes nothing.
+        """
+        trial = Registry(self._policy)
+        trial._asked, trial._unreadable, trial._claims = dict(self._asked), dict(self._unreadable), self._claims
+        trial._judged, trial._count = dict(self._judged), itertools.count(self._youngest() + 1)
+        trial.registered = self.registered
+        others = [other for other in present if other.key != app.key]
+        refused = trial.set(app.key.source, [*others, app]).refused
+        return next((item for item in refused if item.key == app.key), None)
+
+    def _youngest(self) -> int:
+        return max((claim.age for claim in self._claims.values()), default=-1)
+
+    def _merge(self) -> None:
         asked = {app.key: app for apps in self._asked.values() for app in apps}
+        former = self._claims
         self._claims = {key: self._claim(app) for key, app in asked.items()}
+        held = {app.key for app in self.registered.apps}
+
+        def turn(app: App) -> tuple[int, int]:
+            """Who has what he asks for comes first, then who has a place and asks for something else, then by age.
+
+            An app that a policy refused for long so takes nothing from anybody once it is allowed.
+            """
+            claim, before = self._claims[app.key], former.get(app.key)
+            if app.key not in held:
+                return 2, claim.age
+            return (0 if before is not None and claim.age == before.age else 1), claim.age
+
+        judged = {app.key: self._judge(app) for app in asked.values()}
+        taken = _Taken(self._policy.rules.sources)
         refused = [item for items in self._unreadable.values() for item in items]
-        taken: list[App] = []
-        owners: dict[Prefix, tuple[Vip, App]] = {}
-        ports: dict[NatKey, tuple[int, App]] = {}
-        for app in sorted(asked.values(), key=lambda app: self._claims[app.key].age):
-            objection = judge(app, self._policy) or _conflict(app, owners) or _nat_conflict(app, ports)
-            if objection:
+        unreadable = {item.key for item in refused}  # that is what to mend first, whatever stands meanwhile
+        for app in sorted(asked.values(), key=turn):
+            objection = judged[app.key] or taken.object_to(app)
+            if objection is None:
+                taken.add(app)
+            elif app.key not in unreadable:
                 refused.append(objection)
-                continue
-            taken.append(app)
-            for vip in app.vips:
-                owners.setdefault(vip.prefix, (vip, app))
-                for rule in app.nats:
-                    ports.setdefault(NatKey(vip.local, rule.protocol, rule.listen_port), (rule.dest_port, app))
-        return Registered(tuple(taken), tuple(refused))
+        self._judged = {key: (app, judged[key]) for key, app in asked.items()}
+        apps = tuple(sorted(taken.apps, key=lambda app: self._claims[app.key].age))
+        self.registered = Registered(apps, tuple(refused))
+
+    def _judge(self, app: App) -> Refused | None:
+        known = self._judged.get(app.key)
+        return known[1] if known is not None and known[0] == app else judge(app, self._policy)
 
     def _claim(self, app: App) -> _Claim:
         """An app that asks for another prefix queues anew: it must not take it from the one who has it."""
@@ -76,6 +111,65 @@ class Registry:
         if former is not None and prefixes <= former.prefixes:
             return _Claim(former.age, prefixes)
         return _Claim(next(self._count), prefixes)
+
+
+@dataclass(slots=True, eq=False)
+class _Taken:
+    """What is given away, one app after the other."""
+
+    rules: Mapping[Source, SourceRules]
+    apps: list[App] = field(default_factory=list)
+    owners: dict[Prefix, tuple[Vip, App]] = field(default_factory=dict)
+    ports: dict[NatKey, tuple[int, App]] = field(default_factory=dict)
+    communities: dict[Prefix, set[Community]] = field(default_factory=dict)
+    count: dict[Source, int] = field(default_factory=dict)
+    vips: dict[Source, set[Vip]] = field(default_factory=dict)
+
+    def object_to(self, app: App) -> Refused | None:
+        return (
+            self._too_many(app)
+            or _conflict(app, self.owners)
+            or _nat_conflict(app, self.ports)
+            or _too_many_communities(app, self.communities)
+        )
+
+    def add(self, app: App) -> None:
+        source = app.key.source
+        self.apps.append(app)
+        self.count[source] = self.count.get(source, 0) + 1
+        self.vips.setdefault(source, set()).update(app.vips)
+        for vip in app.vips:
+            self.owners.setdefault(vip.prefix, (vip, app))
+            self.communities.setdefault(vip.prefix, set()).update(app.communities)
+            for rule in app.nats:
+                self.ports.setdefault(NatKey(vip.local, rule.protocol, rule.listen_port), (rule.dest_port, app))
+
+    def _too_many(self, app: App) -> Refused | None:
+        """Refuse what is over the source's share; those that came first keep theirs."""
+        source = app.key.source
+        rules, place = self.rules[source], f"policy.{source}"
+        if self.count.get(source, 0) >= rules.max_apps:
+            detail = f"{place}.max_apps: {rules.max_apps} apps of {source} are taken, and no more"
+            return Refused(app.key, app.name, Reason.TOO_MANY_APPS, detail)
+        vips = self.vips.get(source, set())
+        if len(vips) + len(set(app.vips) - vips) > rules.max_vips:
+            detail = (
+                f"{place}.max_vips: {source} may have {rules.max_vips} VIPs, and there is no room for {len(app.vips)}"
+            )
+            return Refused(app.key, app.name, Reason.TOO_MANY_VIPS, detail)
+        return None
+
+
+def _too_many_communities(app: App, present: Mapping[Prefix, set[Community]]) -> Refused | None:
+    """Refuse what would make a route's attributes outgrow an UPDATE: apps that share a VIP share its communities."""
+    for vip in app.vips if app.key.source is not Source.CONFIG else ():
+        there = present.get(vip.prefix, set())
+        if there and len(there | set(app.communities)) > max(MOST_COMMUNITIES, len(there)):
+            detail = (
+                f"VIP {vip}: with those of the other apps on it, it would have more than {MOST_COMMUNITIES} communities"
+            )
+            return Refused(app.key, app.name, Reason.COMMUNITY_NOT_ALLOWED, detail)
+    return None
 
 
 def _conflict(app: App, owners: dict[Prefix, tuple[Vip, App]]) -> Refused | None:

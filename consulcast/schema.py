@@ -117,16 +117,55 @@ class Nat(Struct, forbid_unknown_fields=True):
 
 
 class SourcePolicy(Struct, forbid_unknown_fields=True):
-    """What apps of one source may have. ``exec``: commands that run as the daemon's user."""
+    """What apps of one source may have. ``None``: the source's default, ``consulcast.policy.DEFAULTS``."""
 
-    exec: Literal["allow", "deny"] = "deny"
+    vips: list[str | dict[str, str | int]] | None = None
+    communities: list[str] | None = None
+    nat_listen: list[int | str] | None = None
+    nat_dest: list[int | str] | None = None
+    monitors: list[str] | None = None
+    exec: Literal["deny", "commands", "allow"] | list[str] | None = None
+    max_apps: int | None = None
+    max_vips: int | None = None
+
+
+class ServicePolicy(Struct, forbid_unknown_fields=True):
+    """An entry of ``policy.services:`` — VIPs that are for services of these names alone."""
+
+    name: str
+    vips: list[str]
 
 
 class Policy(Struct, forbid_unknown_fields=True):
-    """``policy:`` — what may be asked for by those who can write tags, or reach the HTTP endpoint."""
+    """``policy:`` — what may be asked for, and by whom."""
 
+    reserved: list[str] = field(default_factory=list)
+    services: list[ServicePolicy] = field(default_factory=list)
+    config: SourcePolicy = field(default_factory=SourcePolicy)
     consul: SourcePolicy = field(default_factory=SourcePolicy)
     http: SourcePolicy = field(default_factory=SourcePolicy)
+
+
+class Exec(Struct, forbid_unknown_fields=True):
+    """``exec:`` — whom commands run as, and what each of their processes may have. 0: no limit."""
+
+    user: str = ""
+    memory: int = 4096  # MiB of address space
+    cpu: Duration = Duration(300)
+    files: int = 1024
+    processes: int = 1024
+
+
+class Command(Struct, forbid_unknown_fields=True):
+    """An entry of ``commands:`` — a command that monitors call by name. What is ``None`` comes from ``exec:``."""
+
+    argv: list[str]
+    arguments: list[str] = field(default_factory=list)
+    user: str | None = None
+    memory: int | None = None
+    cpu: Duration | None = None
+    files: int | None = None
+    processes: int | None = None
 
 
 class VipConfig(Struct, forbid_unknown_fields=True):
@@ -153,5 +192,7 @@ class File(Struct, forbid_unknown_fields=True):
     consul: Consul = field(default_factory=Consul)
     bgp: Bgp = field(default_factory=Bgp)
     policy: Policy = field(default_factory=Policy)
+    exec: Exec = field(default_factory=Exec)
+    commands: dict[str, Command] = field(default_factory=dict)
     nat: Nat = field(default_factory=Nat)
     apps: list[App] = field(default_factory=list)

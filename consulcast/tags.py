@@ -10,6 +10,11 @@ from consulcast.model import App, AppKey, Reason, Refused
 from consulcast.notation import BadValue
 
 DEFAULT_PREFIX = "gocast"
+MOST_VALUES = 64  # tags of one kind
+_LONGEST_TAG = 8192 + 64  # characters; a monitor may have 8192
+_LONGEST_NAME = 256  # characters of a service's name, and of its id
+_SHOWN = 200  # characters of a tag in a message
+_MOST_IGNORED = 8
 
 
 def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PREFIX) -> App | Refused | None:
@@ -20,6 +25,10 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
     """
     if f"enable_{prefix}" not in tags:
         return None
+    if max(len(key.id), len(name)) > _LONGEST_NAME:
+        key = AppKey(key.source, _short(key.id))  # nobody wants the rest of it in every line about it
+        detail = f"the service's name and id may have at most {_LONGEST_NAME} characters each"
+        return Refused(key, _short(name), Reason.BAD_TAG, detail)
     values: dict[str, list[str]] = {"vip": [], "monitor": [], "nat": [], "vip_communities": []}
     unknown = []
     tag = ""
@@ -30,6 +39,10 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
             if field in values:
                 if not equals or not value.strip():
                     raise BadValue(f"no value: write {prefix}_{field}=…")
+                if len(tag) > _LONGEST_TAG:
+                    raise BadValue(f"it has {len(tag)} characters, at most {_LONGEST_TAG} are taken")
+                if len(values[field]) == MOST_VALUES:
+                    raise BadValue(f"more than {MOST_VALUES} tags of {prefix}_{field} are not taken")
                 values[field].append(value.strip())
             elif tag.startswith(prefix):
                 unknown.append(tag)
@@ -43,7 +56,7 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
                 tag = f"{prefix}_{field}={value}"
                 parsed[field].append(read(value))
     except BadValue as error:
-        return Refused(key, name, Reason.BAD_TAG, f"tag {tag!r}: {error}")
+        return Refused(key, name, Reason.BAD_TAG, f"tag {_short(tag)!r}: {_short(str(error), 3 * _SHOWN)}")
     return App(
         key=key,
         name=name,
@@ -51,8 +64,12 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
         monitors=tuple(dict.fromkeys(parsed["monitor"])),
         nats=tuple(dict.fromkeys(parsed["nat"])),
         communities=tuple(sorted({item for group in parsed["vip_communities"] for item in group})),
-        ignored=tuple(sorted(unknown)),
+        ignored=tuple(map(_short, sorted(unknown)[:_MOST_IGNORED])),
     )
+
+
+def _short(text: str, longest: int = _SHOWN) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 _READERS = {

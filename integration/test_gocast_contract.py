@@ -775,13 +775,15 @@ def test_fault_16_ipv6_vip_over_an_ipv4_session_is_announced_with_its_nat(site: 
     service.kill()
 
 
-def test_fault_17_host_bits_of_a_vip_are_kept(site: Site) -> None:
-    site.tag("dns", "vip=198.18.5.5/24")
-    site.announced("198.18.5.0/24")
-    assert site.has_address("198.18.5.5/32")
-    site.tag("whole", "vip=198.18.6.0/24")
-    site.announced("198.18.6.0/24")
-    assert site.has_address("198.18.6.0/24")
+def test_fault_17_host_bits_of_a_vip_are_kept(lab: Lab) -> None:
+    policy = {"consul": {"vips": [{"prefix": "198.18.0.0/15", "min": 24}]}}  # the default: single addresses only
+    with site(lab, policy=policy) as made:
+        made.tag("dns", "vip=198.18.5.5/24")
+        made.announced("198.18.5.0/24")
+        assert made.has_address("198.18.5.5/32")
+        made.tag("whole", "vip=198.18.6.0/24")
+        made.announced("198.18.6.0/24")
+        assert made.has_address("198.18.6.0/24")
 
 
 def test_fault_18_unknown_monitor_is_refused_with_its_reason(site: Site) -> None:

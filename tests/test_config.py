@@ -95,7 +95,9 @@ def test_example_file_is_valid_and_has_every_key() -> None:
         assert isinstance(info, StructType)
         return {field.encode_name for field in info.fields}
 
-    for struct in (schema.Agent, schema.Consul, schema.Tls, schema.Bgp, schema.Peer, schema.App, schema.VipConfig):
+    of_policy = (schema.Policy, schema.SourcePolicy, schema.ServicePolicy, schema.Exec, schema.Command)
+    of_bgp = (schema.Bgp, schema.Peer)
+    for struct in (schema.Agent, schema.Consul, schema.Tls, *of_bgp, *of_policy, schema.App, schema.VipConfig):
         for key in keys(struct):
             assert f"{key}:" in text, f"{struct.__name__}.{key} is not explained in config.example.yaml"
 

@@ -65,3 +65,17 @@ def test_refusal_is_told_once_with_its_reason(caplog: pytest.LogCaptureFixture) 
     journal.record(Registered((app(),), (refused,)), {})
     journal.record(Registered((app(),), (Refused(KEY, "dns", Reason.BAD_TAG, "other"),)), {})
     assert "its last readable registration stands" in lines(caplog)[-1]
+
+
+def test_crowd_of_refused_apps_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    crowd = tuple(
+        Refused(AppKey(Source.CONSUL, f"s{n}"), f"s{n}", Reason.TOO_MANY_APPS, "policy.consul.max_apps: 1")
+        for n in range(5000)
+    )
+    journal = Journal()
+    journal.record(Registered((), crowd), {})
+    found = lines(caplog)
+    assert found[-1] == "4990 more apps of consul are refused: too-many-apps"
+    assert len(found) == 11
+    journal.record(Registered((), crowd), {})
+    assert lines(caplog) == []

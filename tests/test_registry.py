@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
+import dataclasses
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consulcast import notation
-from consulcast.model import App, AppKey, MonitorSpec, NatRule, Reason, Refused, Source
-from consulcast.policy import Policy, judge
+from consulcast.model import App, AppKey, NatRule, Reason, Refused, Source
+from consulcast.policy import MOST_COMMUNITIES, Policy, Rules
 from consulcast.registry import Registry
+from tests.policies import ANYTHING, open_policy
 
 
 def app(id: str, *vips: str, source: Source = Source.CONSUL, name: str = "") -> App:
@@ -28,66 +30,19 @@ def ids(apps: tuple[App, ...]) -> list[str]:
     return [item.key.id for item in apps]
 
 
-@pytest.mark.parametrize(
-    "vip",
-    [
-        *("0.0.0.0/0", "::/0", "0.0.0.0/32", "255.255.255.255/32", "127.0.0.1/32", "::1/128", "126.0.0.0/7"),
-        *("224.0.0.9/32", "ff02::1/128", "169.254.1.1/32", "fe80::1/128", "::ffff:203.0.113.1/128"),
-        *("198.51.100.1/32", "198.51.100.0/24", "32.0.0.0/3", "2000::/3"),
-    ],
-)
-def test_vip_that_nobody_may_have_is_refused(vip: str) -> None:
-    policy = Policy(reserved=frozenset({ipaddress.ip_address("198.51.100.1")}))
-    objection = judge(app("a", vip), policy)
-    assert objection is not None
-    assert objection.reason is Reason.VIP_NOT_ALLOWED
-
-
-def test_ordinary_vips_are_allowed() -> None:
-    assert judge(app("a", "203.0.113.10/32", "2001:db8::10/128", "10.0.0.0/24"), Policy()) is None
-
-
-def test_nat_that_cannot_be_done_here_refuses_rather_than_announces_without() -> None:
-    base = app("a", "203.0.113.10/32")
-    natted = App(base.key, "a", base.vips, nats=(NatRule("tcp", 1, 2),))
-    assert getattr(judge(natted, Policy()), "reason", None) is Reason.NAT_UNSUPPORTED
-    assert getattr(judge(natted, Policy(nat=frozenset({6}))), "reason", None) is Reason.NAT_UNSUPPORTED
-    assert judge(natted, Policy(nat=frozenset({4}))) is None
-
-
-def test_monitor_consul_needs_consul() -> None:
-    key = AppKey(Source.CONFIG, "a")
-    asked = App(key, "a", (notation.vip("203.0.113.10/32"),), (MonitorSpec("consul"),))
-    assert getattr(judge(asked, Policy(consul=False)), "reason", None) is Reason.MONITOR_UNSUPPORTED
-    assert judge(asked, Policy()) is None
-
-
-@pytest.mark.parametrize("source", Source)
-def test_commands_are_run_for_the_file_and_for_whom_the_file_says(source: Source) -> None:
-    asked = App(AppKey(source, "a"), "a", (notation.vip("203.0.113.10/32"),), (MonitorSpec("exec", "true"),))
-    refused = judge(asked, Policy())
-    if source is Source.CONFIG:
-        assert refused is None
-    else:
-        assert refused is not None
-        assert refused.reason is Reason.MONITOR_NOT_ALLOWED
-        assert f"set policy.{source}.exec: allow" in refused.detail
-    assert judge(asked, Policy(exec_from=frozenset({source}))) is None
-
-
 def test_one_refused_app_leaves_all_others_alone() -> None:
-    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "127.0.0.1/32"), app("b", "203.0.113.10/32")])
+    registered = Registry(open_policy()).set(Source.CONSUL, [app("a", "127.0.0.1/32"), app("b", "203.0.113.10/32")])
     assert ids(registered.apps) == ["b"]
     assert [item.key.id for item in registered.refused] == ["a"]
 
 
 def test_services_may_share_a_vip() -> None:
-    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "203.0.113.10/32"), app("b", "203.0.113.10/32")])
+    registered = Registry(open_policy()).set(Source.CONSUL, [app("a", "203.0.113.10/32"), app("b", "203.0.113.10/32")])
     assert ids(registered.apps) == ["a", "b"]
 
 
 def test_older_registration_keeps_a_prefix_from_another_address_in_it() -> None:
-    registry = Registry(Policy())
+    registry = Registry(open_policy())
     registry.set(Source.CONSUL, [app("z", "10.0.0.5/24")])
     registered = registry.set(Source.CONFIG, [app("a", "10.0.0.6/24", source=Source.CONFIG)])
     assert ids(registered.apps) == ["z"]
@@ -97,7 +52,7 @@ def test_older_registration_keeps_a_prefix_from_another_address_in_it() -> None:
 
 
 def test_app_that_moves_to_a_prefix_does_not_take_it_from_the_one_who_has_it() -> None:
-    registry = Registry(Policy())
+    registry = Registry(open_policy())
     registry.set(Source.CONSUL, [app("old", "10.1.0.5/24"), app("young", "10.0.0.6/24")])
     registered = registry.set(Source.CONSUL, [app("old", "10.0.0.5/24"), app("young", "10.0.0.6/24")])
     assert ids(registered.apps) == ["young"]
@@ -105,27 +60,33 @@ def test_app_that_moves_to_a_prefix_does_not_take_it_from_the_one_who_has_it() -
 
 
 def test_one_app_cannot_ask_for_two_addresses_of_one_prefix() -> None:
-    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "10.0.0.5/24", "10.0.0.6/24")])
+    registered = Registry(open_policy()).set(Source.CONSUL, [app("a", "10.0.0.5/24", "10.0.0.6/24")])
     assert registered.refused[0].reason is Reason.VIP_CONFLICT
 
 
 def test_what_a_source_could_not_read_is_listed_and_touches_nothing() -> None:
-    registry = Registry(Policy())
+    registry = Registry(open_policy())
     registered = registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")], [unreadable("a")])
     assert ids(registered.apps) == ["b"]
     assert [item.key.id for item in registered.refused] == ["a"]
     assert registry.set(Source.CONSUL, [app("b", "203.0.113.11/32")]).refused == ()
 
 
+def test_app_that_is_refused_and_now_unreadable_is_told_of_once_with_what_to_mend_first() -> None:
+    registered = Registry(Policy()).set(Source.CONSUL, [app("a", "10.0.0.0/24")], [unreadable("a")])
+    assert registered.apps == ()
+    assert [item.reason for item in registered.refused] == [Reason.BAD_TAG]
+
+
 def test_sources_do_not_touch_each_others_apps() -> None:
-    registry = Registry(Policy())
+    registry = Registry(open_policy())
     registry.set(Source.CONFIG, [app("a", "203.0.113.10/32", source=Source.CONFIG)])
     registry.set(Source.CONSUL, [app("a", "203.0.113.11/32")])
     assert len(registry.set(Source.CONSUL, []).apps) == 1
 
 
 def test_apps_that_share_a_vip_may_add_nat_rules_and_the_older_keeps_a_port() -> None:
-    registry = Registry(Policy(nat=frozenset({4})))
+    registry = Registry(open_policy(nat=frozenset({4})))
     udp, tcp, other = NatRule("udp", 53, 8053), NatRule("tcp", 53, 8053), NatRule("udp", 53, 9053)
     first = natted("z", "10.0.0.5/32", udp)
     registry.set(Source.CONSUL, [first])
@@ -139,5 +100,122 @@ def test_apps_that_share_a_vip_may_add_nat_rules_and_the_older_keeps_a_port() ->
 
 def test_one_app_cannot_send_one_port_to_two() -> None:
     app_ = natted("a", "10.0.0.5/32", NatRule("udp", 53, 8053), NatRule("udp", 53, 9053))
-    registered = Registry(Policy(nat=frozenset({4}))).set(Source.CONSUL, [app_])
+    registered = Registry(open_policy(nat=frozenset({4}))).set(Source.CONSUL, [app_])
     assert registered.refused[0].reason is Reason.VIP_CONFLICT
+
+
+# -- who keeps what he has -------------------------------------------------------------------------------------------
+
+
+def bounded(apps: int = 2000, vips: int = 4000, *, reserved: str = "") -> Policy:
+    """Consul may hold so many; ``reserved`` is nobody's."""
+    consul = dataclasses.replace(ANYTHING.sources[Source.CONSUL], max_apps=apps, max_vips=vips)
+    kept = (notation.vip(reserved).prefix,) if reserved else ()
+    return Policy(rules=Rules({**ANYTHING.sources, Source.CONSUL: consul}, kept))
+
+
+def test_the_oldest_of_a_source_keep_their_places_and_the_rule_is_named() -> None:
+    registry = Registry(bounded(apps=2))
+    old = [app("m", "203.0.113.1/32"), app("n", "203.0.113.2/32")]
+    registry.set(Source.CONSUL, old)
+    many = [app(f"a{number}", f"203.0.113.{number + 10}/32") for number in range(9)]
+    registered = registry.set(Source.CONSUL, [*many, *old])
+    assert ids(registered.apps) == ["m", "n"]
+    assert {item.reason for item in registered.refused} == {Reason.TOO_MANY_APPS}
+    assert registered.refused[0].detail == "policy.consul.max_apps: 2 apps of consul are taken, and no more"
+    assert "a" in ids(registry.set(Source.CONFIG, [app("a", "203.0.113.50/32", source=Source.CONFIG)]).apps)
+    assert ids(registry.set(Source.CONSUL, [*many, old[1]]).apps) == ["n", "a0", "a"]
+
+
+def test_app_that_changes_keeps_its_place_among_those_that_a_source_may_hold() -> None:
+    registry = Registry(bounded(apps=1))
+    registry.set(Source.CONSUL, [app("m", "203.0.113.1/32"), app("waits", "203.0.113.2/32")])
+    registered = registry.set(Source.CONSUL, [app("m", "203.0.113.3/32"), app("waits", "203.0.113.2/32")])
+    assert ids(registered.apps) == ["m"]
+
+
+def test_vips_of_a_source_are_counted_once_each() -> None:
+    registry = Registry(bounded(vips=2))
+    asked = [app("a", "203.0.113.1/32", "203.0.113.2/32"), app("b", "203.0.113.1/32"), app("c", "203.0.113.3/32")]
+    registered = registry.set(Source.CONSUL, asked)
+    assert ids(registered.apps) == ["a", "b"]
+    assert registered.refused[0].reason is Reason.TOO_MANY_VIPS
+    assert "policy.consul.max_vips: consul may have 2 VIPs, and there is no room for 1" in registered.refused[0].detail
+
+
+def test_narrower_limit_takes_from_the_youngest_and_a_wider_one_gives_back() -> None:
+    registry = Registry(bounded())
+    registry.set(Source.CONSUL, [app(id, f"203.0.113.{n}/32") for n, id in enumerate("zyx", 1)])
+    assert ids(registry.set_policy(bounded(apps=2)).apps) == ["z", "y"]
+    assert ids(registry.set_policy(bounded()).apps) == ["z", "y", "x"]
+
+
+def test_narrower_policy_refuses_what_it_no_longer_allows_and_a_wider_one_takes_it() -> None:
+    registry = Registry(open_policy())
+    registry.set(Source.CONSUL, [app("a", "203.0.113.1/32"), app("b", "203.0.113.2/32")])
+    registered = registry.set_policy(bounded(reserved="203.0.113.1/32"))
+    assert ids(registered.apps) == ["b"]
+    assert registered.refused[0].detail.startswith("VIP 203.0.113.1/32: policy.reserved[0] keeps")
+    assert ids(registry.set_policy(open_policy()).apps) == ["a", "b"]
+
+
+def test_app_that_was_refused_for_long_takes_nothing_from_anybody_once_it_is_allowed() -> None:
+    registry = Registry(bounded(reserved="10.0.0.0/25"))
+    early = app("early", "10.0.0.5/24")
+    assert registry.set(Source.CONSUL, [early]).apps == ()
+    registry.set_policy(Policy())
+    registry.set(Source.CONFIG, [app("late", "10.0.0.6/24", source=Source.CONFIG)])
+    registered = registry.set_policy(open_policy())
+    assert ids(registered.apps) == ["late"]
+    assert registered.refused[0].reason is Reason.VIP_CONFLICT
+    registry.set(Source.HTTP, [app("later", "10.0.0.7/24", source=Source.HTTP)])
+    assert ids(registry.set(Source.CONFIG, []).apps) == ["early"], "of those who wait the oldest is next"
+
+
+def test_apps_that_share_a_vip_cannot_make_its_route_outgrow_an_update() -> None:
+    def with_communities(id: str, *numbers: int, source: Source = Source.CONSUL) -> App:
+        found = tuple(notation.community(f"1:{number}") for number in numbers)
+        return App(AppKey(source, id), id, (notation.vip("203.0.113.1/32"),), communities=found)
+
+    registry = Registry(open_policy())
+    full = with_communities("full", *range(MOST_COMMUNITIES))
+    registry.set(Source.CONSUL, [full])
+    registered = registry.set(Source.CONSUL, [full, with_communities("more", 9999), with_communities("same", 1)])
+    assert ids(registered.apps) == ["full", "same"]
+    assert registered.refused[0].reason is Reason.COMMUNITY_NOT_ALLOWED
+    assert ids(registry.set(Source.CONFIG, [with_communities("own", 9999, source=Source.CONFIG)]).apps)[-1] == "own"
+
+
+def test_trial_tells_what_would_be_refused_and_changes_nothing() -> None:
+    registry = Registry(open_policy())
+    held = [app("a", "10.0.0.5/24", source=Source.HTTP), app("b", "10.1.0.5/24", source=Source.HTTP)]
+    before = registry.set(Source.HTTP, held)
+    assert registry.would_refuse(app("c", "203.0.113.1/32", source=Source.HTTP), held) is None
+    refused = registry.would_refuse(app("a", "10.1.0.6/24", source=Source.HTTP), held)
+    assert refused is not None
+    assert refused.reason is Reason.VIP_CONFLICT
+    assert registry.registered is before
+    rival = app("rival", "10.0.0.7/24")
+    assert registry.set(Source.CONSUL, [rival]).refused[0].key == rival.key, "a trial costs nobody his place"
+
+
+ids_ = st.sampled_from([f"s{number}" for number in range(6)])
+apps = st.builds(lambda id, third, last: app(id, f"10.0.{third}.{last}/24"), ids_, st.integers(0, 3), st.integers(1, 3))
+lists = st.lists(apps, max_size=6, unique_by=lambda item: item.key)
+
+
+@given(st.lists(lists, min_size=2, max_size=6), st.integers(1, 4), st.integers(1, 4))
+def test_whoever_asks_for_the_same_again_keeps_it_whatever_others_ask_for(
+    steps: list[list[App]], most_apps: int, most_vips: int
+) -> None:
+    registry = Registry(bounded(most_apps, most_vips))
+    for asked in steps:
+        before = set(registry.registered.apps)
+        registered = registry.set(Source.CONSUL, asked)
+        assert before & set(asked) <= set(registered.apps)
+        assert len(registered.apps) <= most_apps
+        assert len({vip for item in registered.apps for vip in item.vips}) <= most_vips
+        prefixes = [(vip.prefix, vip) for item in registered.apps for vip in item.vips]
+        assert len({prefix for prefix, _ in prefixes}) == len(set(prefixes))
+        answered = [item.key for item in registered.apps] + [item.key for item in registered.refused]
+        assert sorted(answered) == sorted(item.key for item in asked)

@@ -102,3 +102,34 @@ def test_tag_that_cannot_be_read_refuses_the_app_and_is_named(bad: str) -> None:
 def test_missing_vip_says_what_to_write() -> None:
     found = refused("enable_gocast")
     assert "write gocast_vip=address/length" in found.detail
+
+
+@pytest.mark.parametrize("field", ["vip", "monitor", "nat", "vip_communities"])
+def test_megabyte_in_a_tag_is_refused_in_few_words(field: str) -> None:
+    found = refused("enable_gocast", "gocast_vip=203.0.113.10/32", f"gocast_{field}={'9' * (1 << 20)}")
+    assert found.reason is Reason.BAD_TAG
+    assert "at most 8256 are taken" in found.detail
+    assert len(found.detail) < 1000
+    found = refused("enable_gocast", "gocast_vip=203.0.113.10/32", f"gocast_{field}={'x' * 8000}")
+    assert len(found.detail) < 1000
+
+
+@pytest.mark.parametrize("tag", ["vip=203.0.113.1{}/32", "monitor=port:tcp:1{}", "nat=tcp:1{}", "vip_communities=1:{}"])
+def test_ten_thousand_tags_are_refused_and_named(tag: str) -> None:
+    many = [f"gocast_{tag.format(number)}" for number in range(10_000)]
+    assert "more than 64 tags" in refused("enable_gocast", "gocast_vip=203.0.113.10/32", *many).detail
+
+
+def test_ten_thousand_unknown_tags_are_eight_in_the_log() -> None:
+    found = app("enable_gocast", "gocast_vip=203.0.113.10/32", *(f"gocast_{n:0500}" for n in range(10_000)))
+    assert len(found.ignored) == 8
+    assert max(map(len, found.ignored)) == 200
+
+
+def test_service_with_a_name_of_ten_thousand_characters_is_refused_by_a_short_one() -> None:
+    for id, name in (("x" * 10_000, "dns"), ("dns", "x" * 10_000)):
+        service_tags = ["enable_gocast", "gocast_vip=203.0.113.10/32"]
+        found = tags.parse(AppKey(Source.CONSUL, id), name, service_tags)
+        assert isinstance(found, Refused)
+        assert found.reason is Reason.BAD_TAG
+        assert max(len(found.key.id), len(found.name)) <= 200

@@ -20,6 +20,7 @@ from consulcast.model import Interface
 # IFA_PROTO (Linux 5.18): who made an address, in dumps and in events. 1 to 3 are the kernel's own.
 OWNER_MARK = 204
 _LABEL = "consulcast"  # the mark of IPv4 addresses on older kernels, which have no room for the app's name
+_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_LABEL = 15  # IFNAMSIZ - 1, the device's name included
 
 _SCOPE_HOST = 254  # the kernel never picks such an IPv4 address as a source toward others
@@ -141,8 +142,8 @@ class Addresses:
             self._local_prefix(ipr, "add", index, address, errno.EEXIST)
 
     def _label_for(self, name: str) -> str:
-        """``lo:NAME``, where the mark does not need the label. The kernel takes any bytes; others print it."""
-        shown = "".join(letter for letter in name if letter.isascii() and letter.isprintable() and letter != " ")
+        """``lo:NAME``, where the mark does not need the label. The kernel takes any bytes; others parse it."""
+        shown = _NOT_IN_LABELS.sub("", name)
         if not _KEEPS_MARKS or not shown or len(self._name) + 2 > _LONGEST_LABEL:
             return self._label
         return f"{self._name}:{shown}"[:_LONGEST_LABEL]

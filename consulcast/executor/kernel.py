@@ -115,6 +115,16 @@ class Kernel:
                 return ipaddress.ip_address(best.get("gateway"))
         return None
 
+    def gateways(self) -> frozenset[IPAddress]:
+        """List the gateways of all default routes."""
+        found = self.call(
+            lambda ipr: [
+                r for family in (socket.AF_INET, socket.AF_INET6) for r in ipr.get_default_routes(family=family)
+            ]
+        )
+        hops = [hop for route in found for hop in (route, *(route.get("multipath") or ()))]
+        return frozenset(ipaddress.ip_address(hop.get("gateway")) for hop in hops if hop.get("gateway"))
+
     def path(self, destination: IPAddress) -> Path:
         """Ask which source address and device the kernel would use. Raises ``KernelError`` when there is no route."""
         family = socket.AF_INET if destination.version == 4 else socket.AF_INET6

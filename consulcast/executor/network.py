@@ -22,7 +22,9 @@ class Network:
     found: Mapping[str, Peer]
     gaps: tuple[str, ...]  # what could not be found, and what to do about it: peers, next hops
     nat_to: tuple[IPAddress, ...]  # this host's own addresses for NAT, one of a family at most
-    reserved: frozenset[IPAddress]  # addresses that are no VIPs: the host's own, its peers', its next hops
+    reserved: frozenset[
+        IPAddress
+    ]  # addresses that are no VIPs: the host's own, its peers', its next hops, its gateways
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -52,7 +54,7 @@ def look(
         found,
         tuple(gaps),
         destinations(found.values(), kernel),
-        kernel.own_addresses(other_than=kernel.device(vip_device)) | _needed(found),
+        kernel.own_addresses(other_than=kernel.device(vip_device)) | kernel.gateways() | _needed(found),
     )
 
 

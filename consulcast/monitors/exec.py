@@ -1,4 +1,4 @@
-"""Monitor ``exec``: passing while a shell command ends with status 0, as in GoCast.
+"""Monitor ``exec``: passing while a command ends with status 0: one for bash, as in GoCast, or one that the file names.
 
 The command leads a process group of its own, and nothing of the group outlives the look. gevent's subprocess would
 fork this whole process and stall every greenlet for milliseconds; posix_spawn takes 0.2 ms.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 from typing import Any
 
@@ -18,14 +17,16 @@ from gevent import os as gevent_os
 from gevent.event import Event
 
 from consulcast.model import MonitorSpec
+from consulcast.monitors import launch
+from consulcast.monitors.command import Command, Programs
 from consulcast.monitors.lanes import Lanes, Turn
+from consulcast.monitors.launch import CannotStart
 from consulcast.monitors.probe import Look
+from consulcast.notation import BadValue
 
 # Monkey patched or not: gevent's own would watch the child twice.
 _posix_spawn = monkey.get_original("os", "posix_spawn")
 
-_PASSED_ON = ("PATH", "HOME", "LANG")
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESET_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2)
 _TAIL = 1024  # bytes of the output that are kept, for its last line
 _LINE = 200  # characters of that line
@@ -37,23 +38,25 @@ _DEATH = 2.0  # seconds for a killed command to be gone
 class ExecProbe:
     """Runs a command."""
 
-    def __init__(self, spec: MonitorSpec, lanes: Lanes) -> None:
-        self._command = spec.target
+    def __init__(self, spec: MonitorSpec, lanes: Lanes, programs: Programs) -> None:
+        self._target, self._programs = spec.target, programs
         self._turn = Turn(lanes)
 
     def look(self, timeout: float) -> Look:
         """Run it once."""
         with self._turn:
             try:
-                return _Run(self._command).look(timeout)
+                return _Run(self._programs.current.find(self._target)).look(timeout)
             except OSError as error:
-                return Look(None, f"bash could not be started: {error.strerror}")
+                return Look(None, f"the command could not be started: {error.strerror}")
+            except (BadValue, CannotStart) as error:
+                return Look(None, str(error))
 
 
 class _Run:
     """One run of a command."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: Command) -> None:
         self._ended = Event()
         self._status = 0
         self._tail = b""
@@ -84,9 +87,8 @@ class _Run:
             how = f"did not end within {timeout:g} s and was killed"
         return Look(bool(in_time) and code == 0, ": ".join(filter(None, (how, self._last_line()))))
 
-    def _spawn(self, command: str, output: int) -> int:
-        environment = {"PATH": _DEFAULT_PATH, **{name: os.environ[name] for name in _PASSED_ON if name in os.environ}}
-        bash = shutil.which("bash", path=environment["PATH"]) or "/bin/bash"
+    def _spawn(self, command: Command, output: int) -> int:
+        line, environment = launch.line(command), launch.environment(command)
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, output, 1),
@@ -94,9 +96,10 @@ class _Run:
         ]
 
         def posix_spawn() -> int:
+            launch.seal()
             pid: int = _posix_spawn(
-                bash,
-                [b"bash", b"-c", command.encode()],
+                line[0],
+                [word.encode() for word in line],
                 environment,
                 file_actions=actions,
                 setsid=True,

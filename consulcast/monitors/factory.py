@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consulcast.model import MonitorSpec
+from consulcast.monitors.command import Programs
 from consulcast.monitors.dns import DnsProbe
 from consulcast.monitors.exec import ExecProbe
 from consulcast.monitors.http import HttpProbe
@@ -16,21 +17,21 @@ from consulcast.monitors.tcp import TcpProbe
 
 @dataclass(frozen=True)
 class Resources:
-    """What bounds the probes: places for commands and for connections, quick ones and slow ones.
+    """What bounds the probes: places for commands and for connections, quick ones and slow ones; and the commands.
 
     The slow ones mostly sleep: a hundred commands that hang until their time-out take 50 places, at 10 s and 5 s.
     """
 
     commands: Lanes = field(default_factory=lambda: Lanes(16, 128))
     connections: Lanes = field(default_factory=lambda: Lanes(32, 128))
+    programs: Programs = field(default_factory=Programs)
 
 
-_EXEC: dict[str, Callable[[MonitorSpec, Lanes], Probe]] = {"exec": ExecProbe}
 _NETWORK: dict[str, Callable[[MonitorSpec, Lanes], Probe]] = {"http": HttpProbe, "tcp": TcpProbe, "dns": DnsProbe}
 
 
 def probe(spec: MonitorSpec, resources: Resources) -> Probe:
     """Make the probe of a monitor. Raises ``BadValue`` for what `notation.monitor` does not make."""
-    if spec.kind in _EXEC:
-        return _EXEC[spec.kind](spec, resources.commands)
+    if spec.kind == "exec":
+        return ExecProbe(spec, resources.commands, resources.programs)
     return _NETWORK[spec.kind](spec, resources.connections)

@@ -17,6 +17,10 @@ from consulcast.monitors.probe import Look
 _MOST = 1 << 16  # bytes of the body that are waited for
 
 
+# The URL is that of whoever wrote the tag: this daemon's own endpoint, for one, must not take it for its host's word.
+_VIA = "1.1 consulcast-monitor"  # RFC 9110 section 7.6.3
+
+
 class HttpProbe:
     """Asks for a URL over a connection of its own."""
 
@@ -43,7 +47,7 @@ class HttpProbe:
         url = self._url
         connection = HTTPConnection(url.endpoint.host, url.endpoint.port)
         connection.sock = stream  # so that it connects to nothing itself
-        headers = {"Host": url.host, "User-Agent": f"consulcast/{__version__}", "Connection": "close"}
+        headers = {"Host": url.host, "User-Agent": f"consulcast/{__version__}", "Connection": "close", "Via": _VIA}
         try:
             connection.request("GET", url.path, headers=headers)
             with connection.getresponse() as response:

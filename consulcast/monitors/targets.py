@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from consulcast import notation
 from consulcast.model import IPAddress, MonitorSpec
+from consulcast.monitors import command
 from consulcast.notation import BadValue
 
 # RFC 1035 section 3.2.2, RFC 3596, RFC 2782, RFC 8659, RFC 9460
@@ -176,6 +177,7 @@ def _statuses(text: str) -> tuple[tuple[int, int], ...]:
 
 
 _READERS: dict[str, Callable[[MonitorSpec], object]] = {
+    "exec": lambda spec: command.named(spec.target),
     "port": port,
     "tcp": endpoint,
     "http": url,

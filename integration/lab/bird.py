@@ -33,10 +33,18 @@ class Bird(Router):
     """A router that runs BIRD. Started at once; its peers may come later.
 
     ``kernel`` puts what it learns into the host's routing table, so that traffic to a VIP really flows.
+    ``announces`` are prefixes that it announces itself.
     """
 
     def __init__(
-        self, host: Host, asn: int, peers: Sequence[Peer], *, router_id: str = "198.51.100.2", kernel: bool = False
+        self,
+        host: Host,
+        asn: int,
+        peers: Sequence[Peer],
+        *,
+        router_id: str = "198.51.100.2",
+        kernel: bool = False,
+        announces: Sequence[str] = (),
     ) -> None:
         self.host = host
         self.asn = asn
@@ -45,7 +53,7 @@ class Bird(Router):
         self._files.mkdir()
         self._socket = self._files / "ctl"
         self._config = self._files / "bird.conf"
-        self._router_id, self._kernel = router_id, kernel
+        self._router_id, self._kernel, self._announces = router_id, kernel, announces
         self._config.write_text(self._render(router_id, kernel))
         self._process: Process | None = None
         self.start()
@@ -146,6 +154,10 @@ class Bird(Router):
         if kernel:
             for family in ("ipv4", "ipv6"):
                 parts.append(f"protocol kernel {{ {family} {{ import none; export where source = RTS_BGP; }}; }}")
+        for family, mark in (("ipv4", "."), ("ipv6", ":")):
+            routes = [f"route {prefix} blackhole;" for prefix in self._announces if mark in prefix]
+            if routes:
+                parts.append(f"protocol static {{ {family}; {' '.join(routes)} }}")
         parts += [self._render_peer(peer) for peer in self.peers.values()]
         return "\n".join(parts) + "\n"
 
@@ -167,7 +179,8 @@ class Bird(Router):
             lines.append("ttl security on;")
         for family in peer.families:
             over_ipv6 = " extended next hop on;" if family == "ipv4" and ":" in peer.address else ""
-            lines.append(f"{family} {{ import all; export none;{over_ipv6} }};")
+            export = "where source = RTS_STATIC" if self._announces else "none"
+            lines.append(f"{family} {{ import all; export {export};{over_ipv6} }};")
         return f"protocol bgp {peer.session} {{\n    " + "\n    ".join(lines) + "\n}"
 
 

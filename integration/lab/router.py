@@ -47,7 +47,7 @@ class RouteInfo:
 
 
 class Router(ABC):
-    """A BGP router that learns everything and announces nothing."""
+    """A BGP router that learns everything and, unless it is told to, announces nothing."""
 
     host: Host
     peers: dict[str, Peer]  # by name of the session

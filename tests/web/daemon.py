@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import AppKey, Reason, Refused, Source
-from consulcast.policy import Policy
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
 from consulcast.web.view import AppState, AppView, ConsulView, SessionInfo, VipView
+from tests.policies import open_policy
 
 BOTH = frozenset({4, 6})
 PEER = PeerStatus(
@@ -26,7 +26,7 @@ PEER = PeerStatus(
 
 
 def rules() -> Registry:
-    return Registry(Policy(frozenset({PEER.address, PEER.local_address}), exec_from=frozenset(Source), nat=BOTH))
+    return Registry(open_policy(reserved=frozenset({PEER.address, PEER.local_address}), nat=BOTH))
 
 
 @dataclass
