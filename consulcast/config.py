@@ -15,6 +15,9 @@ from consulcast.document import ConfigError, Document
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
+from consulcast.web import settings
+from consulcast.web.door import Settings
+from consulcast.web.settings import BadApi
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -54,6 +57,7 @@ class Config:
     defaults: Defaults
     nat: schema.Nat
     apps: tuple[App, ...]
+    api: Settings = field(default_factory=Settings)
     exec_from: frozenset[Source] = frozenset({Source.CONFIG})
     warnings: tuple[str, ...] = ()
 
@@ -117,6 +121,7 @@ class _Reader:
             ),
             nat=file.nat,
             apps=self._apps(),
+            api=self._api(),
             exec_from=frozenset(source for source, policy in policies.items() if policy.exec == "allow")
             | {Source.CONFIG},
             warnings=tuple(self._warnings),
@@ -162,6 +167,12 @@ class _Reader:
                 where if consul.address and "consul_addr" in str(error) else "$.consul", str(error)
             ) from None
         return consul
+
+    def _api(self) -> Settings:
+        try:
+            return settings.settings_from(self._file.api, self._file.agent.listen_addr)
+        except BadApi as error:
+            raise self._error(error.key, str(error)) from None
 
     def _router_id(self) -> ipaddress.IPv4Address | None:
         text = self._file.bgp.router_id

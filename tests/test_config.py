@@ -95,7 +95,8 @@ def test_example_file_is_valid_and_has_every_key() -> None:
         assert isinstance(info, StructType)
         return {field.encode_name for field in info.fields}
 
-    for struct in (schema.Agent, schema.Consul, schema.Tls, schema.Bgp, schema.Peer, schema.App, schema.VipConfig):
+    structs = (schema.Agent, schema.Consul, schema.Tls, schema.Bgp, schema.Peer, schema.App, schema.VipConfig)
+    for struct in (*structs, schema.Api, schema.ApiTls, schema.ApiLimits):
         for key in keys(struct):
             assert f"{key}:" in text, f"{struct.__name__}.{key} is not explained in config.example.yaml"
 
