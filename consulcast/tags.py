@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consulcast import notation
+from consulcast.masking import masked
 from consulcast.model import App, AppKey, Reason, Refused
 from consulcast.notation import BadValue
 
@@ -43,7 +44,7 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
                 tag = f"{prefix}_{field}={value}"
                 parsed[field].append(read(value))
     except BadValue as error:
-        return Refused(key, name, Reason.BAD_TAG, f"tag {tag!r}: {error}")
+        return Refused(key, name, Reason.BAD_TAG, masked(f"tag {tag!r}: {error}"))
     return App(
         key=key,
         name=name,

@@ -33,7 +33,7 @@ class Endpoint:
         open_to = [address.text for address in self._door.settings.listen if not address.local]
         if open_to and not self._door.settings.access.authenticates:
             log.warning(
-                "HTTP on %s is reachable from other hosts: they may read; changes are taken from this host alone "
+                "HTTP on %s can be reached from elsewhere: for reading; changes are taken from this host alone "
                 "(loopback) until api.tokens_file is set",
                 ", ".join(open_to),
             )
