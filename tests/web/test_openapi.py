@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,11 @@ def asked_by(peer: Peer, access: Access = OPEN, token: str = "") -> WSGIApplicat
 
 
 bounded = settings(
-    max_examples=8,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "8")),  # of each operation
     phases=[Phase.explicit, Phase.generate],  # a failing case is small enough, and shrinking takes minutes
     deadline=None,
     database=None,
-    derandomize=True,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
 

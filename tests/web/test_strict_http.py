@@ -306,6 +306,7 @@ STREAMS = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=20)), m
 @settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")),
     deadline=None,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=STREAMS)
