@@ -38,6 +38,7 @@ from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
+from consulcast.repairs import Repairs
 from consulcast.rundir import RunDir, RunDirError, claim_mark
 from consulcast.status import Status
 from consulcast.web.endpoint import Endpoint
@@ -65,6 +66,7 @@ class Daemon:
         self._reloading = BoundedSemaphore()
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
         self._failure: BaseException | None = None
+        self._repairs = Repairs()
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a part fails."""
@@ -102,7 +104,14 @@ class Daemon:
             return False
         self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
         self._nat = NatTable(Backends(config.nat.backend, Nft(), Iptables()), self._spoken, self._spawn)
-        self._speaker = ExaBgpSpeaker(self._network.peers, self._run_dir.path / "bgp", self._spoken, spawn=self._spawn)
+        self._speaker = ExaBgpSpeaker(
+            self._network.peers,
+            self._run_dir.path / "bgp",
+            self._spoken,
+            lease=config.lease,
+            repairs=self._repairs,
+            spawn=self._spawn,
+        )
         self._reconciler = Reconciler(self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn)
         self._monitors = Monitors(self._wake, self._fail)
         state = Path(agent.state_dir)
@@ -145,7 +154,8 @@ class Daemon:
         nat = frozenset(address.version for address in network.nat_to)
         policy = Policy(network.reserved, self._consul is not None, config.exec_from, nat)
         defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
-        self._core.configure(policy, defaults, Pace(interval=config.agent.monitor_interval), config.apps)
+        pace = Pace(interval=config.agent.monitor_interval)
+        self._core.configure(policy, defaults, pace, config.apps, config.damping)
 
     def _consul_source(self, config: Config) -> ConsulSource | None:
         consul, prefix = config.consul, config.agent.tag_prefix
@@ -235,6 +245,8 @@ class Daemon:
             if getattr(config.agent, key) != running:
                 log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
                 setattr(config.agent, key, running)
+        if config.lease != former.lease:
+            log.warning("reload: bgp.lease counts from the next start")
         if config.nat != former.nat:
             log.warning("reload: nat counts from the next start")
         api = config.api.keeping(former.api)

@@ -104,6 +104,7 @@ def gocast_file(lab: Lab, **more: Any) -> dict[str, Any]:
         "peer_ip": TOR4,
         "communities": ["65001:100"],
         "origin": "igp",
+        "damping": {"enabled": False},  # many tests share one VIP, and each of them is a flap
         **more.pop("bgp", {}),
     }
     return {"agent": agent, "bgp": bgp, **more}

@@ -312,6 +312,32 @@ def test_exabgp_killed_comes_back_with_all_routes(spine: World) -> None:
     assert spine.has_address()
 
 
+def test_hung_daemon_loses_its_routes_when_the_lease_ends_and_has_them_back_when_it_goes_on(lab: Lab) -> None:
+    with world(lab, bgp={"lease": "2s"}) as made:
+        made.register()
+        made.announced()
+        made.stays(seconds=4.0)
+        made.daemon.process.pause()
+        time.sleep(1.0)
+        assert VIP in made.bird.routes(), "shorter than the lease, nothing happens"
+        made.gone(deadline=5.0)
+        assert made.has_address()
+        made.daemon.process.resume()
+        made.announced(deadline=20.0)
+        made.daemon.wait_line("drift: ExaBGP has ended and is started again")
+
+
+def test_exabgp_that_hangs_while_nothing_is_to_be_said_is_ended_and_started_again(spine: World) -> None:
+    spine.register()
+    spine.announced()
+    (exabgp,) = spine.children()
+    os.kill(exabgp, signal.SIGSTOP)
+    spine.daemon.wait_line("drift: ExaBGP has ended and is started again: no answer for", deadline=25.0)
+    assert spine.children() != [exabgp]
+    spine.announced(deadline=20.0)
+    assert spine.bird.established()
+
+
 def test_killed_daemon_leaves_no_route_and_the_next_one_adopts_or_removes_its_addresses(spine: World) -> None:
     spine.register()
     spine.register("ntp", vip=OTHER)

@@ -72,9 +72,9 @@ class Child:
         self.last_error = ""
 
     @staticmethod
-    def relay_command(directory: RunDirectory) -> tuple[str, ...]:
-        """The command line of the relay, for ExaBGP's configuration."""
-        return (os.path.abspath(sys.executable), "-IS", str(_RELAY), str(directory.socket))
+    def relay_command(directory: RunDirectory, lease: float) -> tuple[str, ...]:
+        """The command line of the relay, for ExaBGP's configuration. ``lease``: see ``relay``."""
+        return (os.path.abspath(sys.executable), "-IS", str(_RELAY), str(directory.socket), f"{lease:g}")
 
     def start(self) -> None:
         """Listen for the relay and start ExaBGP, whose configuration is in the directory already.

@@ -17,9 +17,11 @@ from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.bgp.ledger import Ledger
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
+from consulcast.executor.bgp.relay import SIGN_OF_LIFE
 from consulcast.executor.bgp.sessions import Sessions
 from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
 from consulcast.model import IPAddress, Prefix, Route
+from consulcast.repairs import Kind, Repairs
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ WEDGED = 10.0  # seconds without an answer after which ExaBGP is ended; it then 
 GRACE = 1.0  # seconds to read what came meanwhile, should it have been us who stood still
 TAKEN_OVER = 5.0  # seconds that ExaBGP has to take over other peers, after which it is ended; a reload takes 0.02
 _CHECK_AGAIN = 0.2  # seconds
+_ASK_EVERY = 7.0  # seconds between two questions to an idle ExaBGP: with WEDGED sooner than the usual hold time is over
 _UNSENT = 0.01  # seconds to wait for room in the socket; the window of commands nearly always fits
 _CHUNK = 65536
 
@@ -43,12 +46,16 @@ class Dialogue:
         peers: Sequence[Peer],
         on_change: Callable[[], None],
         kill: Callable[[str], None],
+        lease: float,
+        repairs: Repairs,
         spawn: Spawn,
         clock: Callable[[], float],
     ) -> None:
         self._peers = peers
         self._on_change = on_change
         self._kill = kill
+        self._lease = lease
+        self._repairs = repairs
         self._spawn = spawn
         self._clock = clock
         self._ledger = Ledger(peers)
@@ -69,7 +76,7 @@ class Dialogue:
         """Begin to watch over the connection that will be made."""
         if not self._watching:
             self._watching = True
-            self._greenlets.append(self._spawn(self._watch))
+            self._greenlets += [self._spawn(self._watch), self._spawn(self._live)]
 
     def set(self, routes: Iterable[Route]) -> None:
         """Replace the whole desired table."""
@@ -142,6 +149,8 @@ class Dialogue:
 
     def ended(self, reason: str) -> None:
         """Take in that ExaBGP has ended."""
+        if not self._closing and self._peers:
+            self._repairs.found(Kind.EXABGP, f"ExaBGP has ended and is started again: {reason}")
         self._drop()
         self._unproven = None  # the next one reads the file as it is
         self._ledger.forget()
@@ -190,6 +199,22 @@ class Dialogue:
                 self._unproven = None
                 self._kill(f"it did not take over its new peers in {TAKEN_OVER:.0f} s, so all sessions are reset")
             if due:
+                self._advance()
+
+    def _live(self) -> None:
+        """Show the relay that we live, and have ExaBGP show that it does: idle, it would not be missed for long."""
+        pause = min(self._lease / 3, _ASK_EVERY / 2) if self._lease else _ASK_EVERY / 2
+        asked_at = self._clock()
+        while True:
+            gevent.sleep(pause)
+            if self._connection is None or self._closing:
+                continue
+            if not self._unsent and self._lease:
+                self._unsent += SIGN_OF_LIFE
+                self._say([])
+            if self._clock() - asked_at >= _ASK_EVERY:
+                asked_at = self._clock()
+                self._ledger.check()
                 self._advance()
 
     def _patience(self) -> float | None:

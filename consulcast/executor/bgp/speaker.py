@@ -17,7 +17,9 @@ from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.run_directory import RunDirectory
 from consulcast.executor.protocols import PeerStatus, RouteState
 from consulcast.model import IPAddress, Prefix, Route
+from consulcast.repairs import Repairs
 
+LEASE = 10.0  # seconds
 _FAREWELL = 0.5  # seconds for the sessions to end with a NOTIFICATION
 _LEFT_WITHOUT_PEERS = 5.0  # seconds for ExaBGP to end when it has no peer left
 
@@ -26,7 +28,8 @@ class ExaBgpSpeaker:
     """Announces routes to every peer, through ExaBGP.
 
     ``on_change`` is called when a session has changed or a route has come further; it must not wait. ``run_dir`` is a
-    directory for this process alone. ``spawn`` starts the greenlets. The constructor, ``start`` and ``set_peers`` raise
+    directory for this process alone. ``lease``: seconds after which a hung daemon's ExaBGP is ended (0: never).
+    ``spawn`` starts the greenlets. The constructor, ``start`` and ``set_peers`` raise
     ``BgpError``.
     """
 
@@ -36,15 +39,20 @@ class ExaBgpSpeaker:
         run_dir: Path,
         on_change: Callable[[], None] = lambda: None,
         *,
+        lease: float = LEASE,
+        repairs: Repairs | None = None,
         spawn: Spawn = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._peers = tuple(peers)
+        self._lease = lease
         self._clock = clock
         self._spawn = spawn
         self._directory = RunDirectory(run_dir)
         self._configuration = self._render(self._peers)
-        self._dialogue = Dialogue(self._peers, on_change, lambda reason: self._child.kill(reason), spawn, clock)
+        self._dialogue = Dialogue(
+            self._peers, on_change, lambda reason: self._child.kill(reason), lease, repairs or Repairs(), spawn, clock
+        )
         self._child = Child(self._directory, self._dialogue.connect, self._dialogue.ended, spawn)
         self._started = False  # and not stopped
         self._running = False  # ExaBGP is, or is being started again, or is ending
@@ -87,7 +95,7 @@ class ExaBgpSpeaker:
 
     def _render(self, peers: Iterable[Peer]) -> str:
         peers = tuple(peers)
-        return render(peers, Child.relay_command(self._directory)) if peers else ""
+        return render(peers, Child.relay_command(self._directory, self._lease)) if peers else ""
 
     def _end(self) -> None:
         """End an ExaBGP that has no peer left, and start another if there are some again by then."""

@@ -14,14 +14,17 @@ from consulcast.executor.bgp.dialogue import Dialogue
 from consulcast.executor.bgp.ledger import WINDOW
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
+from consulcast.executor.bgp.relay import SIGN_OF_LIFE
 from consulcast.executor.protocols import RouteState, SessionState
 from consulcast.model import Route
+from consulcast.repairs import Repairs
 from tests.executor.bgp.exabgp import Fake
 from tests.executor.bgp.test_events import line
 from tests.executor.bgp.test_ledger import table
 from tests.executor.bgp.values import peer, route
 
 PEERS = (peer(),)
+LEASE = 0.15
 
 
 class World:
@@ -29,8 +32,11 @@ class World:
 
     def __init__(self) -> None:
         self.changes = 0
+        self.signs = 0
         self.killed: list[str] = []
-        self.dialogue = Dialogue(PEERS, self._changed, self.killed.append, gevent.spawn, time.monotonic)
+        self.dialogue = Dialogue(
+            PEERS, self._changed, self.killed.append, LEASE, Repairs(), gevent.spawn, time.monotonic
+        )
         self.exabgp = Fake(*PEERS)
         self.peers: tuple[Peer, ...] = PEERS
         self.most = 0
@@ -57,9 +63,10 @@ class World:
         """Read what was written, into the fake's queue. Returns whether the connection still stands."""
         try:
             data = end.recv(1 << 20)
+            self.signs += data.count(SIGN_OF_LIFE)
         except OSError:
             data = b""
-        for _ in range(self.exabgp.receive(data.decode("ascii").splitlines())):
+        for _ in range(self.exabgp.receive(data.replace(SIGN_OF_LIFE, b"").decode("ascii").splitlines())):
             end.sendall(b"exabgp 5.0.15\ndone\n")
         self.most = max(self.most, len(self.exabgp.unread))
         return bool(data)
@@ -294,3 +301,17 @@ def test_changes_refusals_and_reconnects_at_any_moment_end_with_what_is_wanted(
     wait(lambda: world.dialogue.settled)
     assert world.exabgp.table == table(world.peers, wanted)
     assert world.killed == []
+
+
+def test_signs_of_life_are_sent_three_times_within_the_lease_though_nothing_happens(world: World) -> None:
+    world.serve()
+    gevent.sleep(2 * LEASE)
+    assert 4 <= world.signs <= 8
+
+
+def test_an_idle_exabgp_that_hangs_is_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("_ASK_EVERY", 0.05), ("WEDGED", 0.1), ("GRACE", 0.01)):
+        monkeypatch.setattr(module, name, seconds)
+    world.connect()  # and never answers
+    wait(lambda: world.killed)
+    assert "no answer" in world.killed[0]

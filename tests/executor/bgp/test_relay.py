@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ _PARENT = """
     import os, subprocess, sys
     environment = {"CONSULCAST_EXABGP_PID": sys.argv[3] if sys.argv[3] != "own" else str(os.getpid())}
     relay = subprocess.Popen(
-        [sys.executable, "-IS", sys.argv[1], sys.argv[2]],
+        [sys.executable, "-IS", sys.argv[1], sys.argv[2], sys.argv[4]],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
     )
     for line in relay.stdout:
@@ -39,13 +41,13 @@ _PARENT = """
 class Link:
     """A running parent with its relay, and the daemon's end of the connection."""
 
-    def __init__(self, directory: Path, pid: str = "own") -> None:
+    def __init__(self, directory: Path, pid: str = "own", lease: str = "0") -> None:
         self.path = directory / "s"
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.path))
         self.listener.listen()
         program = textwrap.dedent(_PARENT)
-        self.parent = subprocess.Popen([sys.executable, "-c", program, str(_RELAY), str(self.path), pid])
+        self.parent = subprocess.Popen([sys.executable, "-c", program, str(_RELAY), str(self.path), pid, lease])
 
     def close(self) -> None:
         """End it."""
@@ -115,3 +117,36 @@ def test_exabgp_is_killed_when_there_is_no_daemon_at_all(tmp_path: Path) -> None
     link.path.unlink(missing_ok=True)
     link.listener.close()
     assert link.parent.wait(20) == -9
+
+
+def test_exabgp_is_killed_when_the_daemon_says_nothing_for_the_length_of_the_lease(tmp_path: Path) -> None:
+    link = Link(tmp_path, lease="0.3")
+    with link.accept():
+        assert link.parent.wait(20) == -9
+    link.close()
+
+
+def test_signs_of_life_renew_the_lease_and_are_not_passed_on(tmp_path: Path) -> None:
+    link = Link(tmp_path, lease="1")
+    with link.accept() as daemon:
+        for _ in range(15):
+            daemon.sendall(b"\0")
+            time.sleep(0.1)
+        daemon.sendall(b"\0one\n\0")
+        assert read(daemon, 4) == b"one\n"
+        assert link.parent.poll() is None
+    link.close()
+
+
+def test_a_relay_that_stood_still_itself_reads_what_waits_before_it_judges(tmp_path: Path) -> None:
+    link = Link(tmp_path, lease="0.5")
+    with link.accept() as daemon:
+        relay = int(Path(f"/proc/{link.parent.pid}/task/{link.parent.pid}/children").read_text())
+        os.kill(relay, signal.SIGSTOP)
+        for _ in range(10):
+            daemon.sendall(b"\0")
+            time.sleep(0.1)
+        os.kill(relay, signal.SIGCONT)
+        daemon.sendall(b"one\n")
+        assert read(daemon, 4) == b"one\n"
+    link.close()
