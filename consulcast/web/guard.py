@@ -79,7 +79,7 @@ def _refuse_strangers(door: Door) -> Callable[[], None]:
             return
         settings, gate, now = door.settings, door.gate, time.monotonic()
         peer: Peer = request.environ.get("consulcast.peer") or Peer.at(request.environ.get("REMOTE_ADDR", ""))
-        if peer.here and not peer.owner and any(name in request.headers for name in _FORWARDED):
+        if peer.here and any(name in request.headers for name in _FORWARDED):
             peer = Peer(peer.client, certificate=peer.certificate)
         authorization = request.headers.get("Authorization")
         if authorization is not None and not peer.owner:

@@ -40,7 +40,7 @@ def needed(method: str, path: str) -> Scope | None:
 class Peer:
     """The other end of a connection."""
 
-    client: str  # whose share of the limits it takes: an IPv4 address, an IPv6 /64, a user of this host
+    client: str  # whose share of the limits it takes: an IPv4 address, an IPv6 /64, this host, a user of it
     here: bool = False  # a process of this host
     owner: bool = False  # root or the daemon's own user, as the kernel says (unix socket)
     certificate: frozenset[str] | None = None  # the names in the client's certificate, which is verified
@@ -57,10 +57,11 @@ class Peer:
             return cls("unknown")
         if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
-        here = ip.is_loopback or address == ours
-        if isinstance(ip, ipaddress.IPv6Address) and not here:
+        if ip.is_loopback or address == ours:
+            return cls("this host", here=True)  # as one: every process here has all of 127.0.0.0/8
+        if isinstance(ip, ipaddress.IPv6Address):
             return cls(str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64))))  # one client has that many
-        return cls(str(ip), here)
+        return cls(str(ip))
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,8 @@ def test_wrong_tokens_are_logged_without_them_and_then_not_looked_at(
 def test_a_proxy_on_this_host_lends_nobody_its_place(client: FlaskClient, daemon: Daemon, header: str) -> None:
     assert client.get(REGISTER, headers={header: "198.51.100.9"}).status_code == 403
     assert client.get("/v1/apps", headers={header: "127.0.0.1"}).status_code == 200
+    root = {"consulcast.peer": Peer("uid 0", here=True, owner=True)}
+    assert client.get(REGISTER, headers={header: "x"}, environ_overrides=root).status_code == 403
     assert not daemon.calls
 
 
