@@ -18,6 +18,9 @@ from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
 from consulcast.policy import Rules
+from consulcast.web import settings
+from consulcast.web.door import Settings
+from consulcast.web.settings import BadApi
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -58,6 +61,7 @@ class Config:
     nat: schema.Nat
     apps: tuple[App, ...]
     rules: Rules = field(default_factory=Rules)
+    api: Settings = field(default_factory=Settings)
     damping: Limits = field(default_factory=Limits)
     lease: float = 10.0
     warnings: tuple[str, ...] = ()
@@ -123,6 +127,7 @@ class _Reader:
             nat=file.nat,
             apps=self._apps(),
             rules=policy_file.read(file, self._error),
+            api=self._api(),
             damping=self._damping(),
             lease=self._lease(),
             warnings=tuple(self._warnings),
@@ -174,6 +179,12 @@ class _Reader:
                 where if consul.address and "consul_addr" in str(error) else "$.consul", str(error)
             ) from None
         return consul
+
+    def _api(self) -> Settings:
+        try:
+            return settings.settings_from(self._file.api, self._file.agent.listen_addr)
+        except BadApi as error:
+            raise self._error(error.key, str(error)) from None
 
     def _lease(self) -> float:
         lease = self._file.bgp.lease

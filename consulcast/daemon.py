@@ -48,9 +48,8 @@ from consulcast.rundir import RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
 from consulcast.status import Status
-from consulcast.web.app import make_app
-from consulcast.web.listen import ListenError, listen
-from consulcast.web.server import Server
+from consulcast.web.endpoint import Endpoint
+from consulcast.web.listen import ListenError
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ LOOK_AGAIN = 30.0  # seconds between two looks for peers and next hops that coul
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
 
 # What is read at the start alone: another value waits for a restart.
-_FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "listen_addr", "drain_time")
+_FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
 
 
 class Daemon:
@@ -146,7 +145,7 @@ class Daemon:
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
         status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs)
-        self._web = Server(listen(agent.listen_addr), make_app(status)) if agent.listen_addr else None
+        self._web = Endpoint(status, config.api)
         return True
 
     def _wait_for_network(self) -> Network:
@@ -223,8 +222,7 @@ class Daemon:
         self._looking = self._spawn(self._look_again)
         if self._consul is not None:
             self._consul.start()
-        if self._web is not None:
-            self._web.start()
+        self._web.start()
 
     def _look_again(self) -> None:
         """Find what could not be found: a peer without a route, a next hop whose address came later; and Consul."""
@@ -252,8 +250,7 @@ class Daemon:
         with self._reloading, self._service.reloading():
             former, network, consul = self._config, self._network, self._consul
             try:
-                config = configuration.load(self._path)
-                self._keep_fixed(former, config)
+                config = self._keep_fixed(former, configuration.load(self._path))
                 settings = (config.consul, config.agent.tag_prefix)
                 consul_changed = settings != (former.consul, former.agent.tag_prefix)
                 if consul_changed:
@@ -270,11 +267,12 @@ class Daemon:
                 self._replace_consul(consul)
                 self._locate_consul()
             self._configure()
+            self._web.configure(config.api)
             log.info("reloaded %s", self._path)
             return None
 
     @staticmethod
-    def _keep_fixed(former: Config, config: Config) -> None:
+    def _keep_fixed(former: Config, config: Config) -> Config:
         """Carry over what is read at the start alone."""
         for key in _FIXED:
             running = getattr(former.agent, key)
@@ -285,6 +283,11 @@ class Daemon:
             log.warning("reload: bgp.lease counts from the next start")
         if config.nat != former.nat:
             log.warning("reload: nat counts from the next start")
+        api = config.api.keeping(former.api)
+        if api != config.api:
+            keys = "agent.listen_addr, api.listen, api.socket_group and api.limits.connections"
+            log.warning("reload: %s count from the next start", keys)
+        return dataclasses.replace(config, api=api)
 
     def _of_same_peers(self, former: Config, config: Config) -> Network:
         """Look for the peers of a new file; those that stand there unchanged are as they were found before."""
@@ -321,8 +324,7 @@ class Daemon:
             except KernelError as error:
                 log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
         self._monitors.stop()
-        if self._web is not None:
-            self._web.stop(timeout=0.2)
+        self._web.stop()
         self._registrations.stop()
         self._claim.close()
         self._run_dir.close()

@@ -8,6 +8,8 @@ from msgspec import Struct, field
 
 from consulcast.notation import duration
 
+Scope = Literal["read", "register", "drain"]
+
 
 class Duration(float):
     """Seconds, written in Go's form: ``10s``, ``15m``, ``1h30m``, ``500ms``."""
@@ -21,7 +23,7 @@ class Duration(float):
 class Agent(Struct, forbid_unknown_fields=True):
     """``agent:`` — the daemon on this host."""
 
-    listen_addr: str = ":8080"
+    listen_addr: str = "127.0.0.1:8080"  # GoCast: ":8080"
     monitor_interval: Duration = Duration(10)
     cleanup_timer: Duration = Duration(900)
     consul_addr: str = ""
@@ -168,6 +170,43 @@ class Command(Struct, forbid_unknown_fields=True):
     processes: int | None = None
 
 
+class ApiTls(Struct, forbid_unknown_fields=True):
+    """``api.tls:`` — the certificate of the ``https://`` addresses, and whose clients' certificates are believed."""
+
+    cert_file: str = ""
+    key_file: str = ""
+    client_ca_file: str = ""
+    clients: dict[str, list[Scope]] = field(default_factory=dict)  # by common name or DNS, e-mail or URI alternative
+
+
+class ApiLimits(Struct, forbid_unknown_fields=True):
+    """``api.limits:`` — what a client may cost. Sizes are bytes."""
+
+    connections: int = 128
+    connections_per_client: int = 32
+    requests_per_second: int = 20
+    url: int = 8000
+    parameters: int = 300
+    headers: int = 16 << 10
+    body: int = 64 << 10
+    handshake_time: Duration = Duration(5)
+    request_time: Duration = Duration(5)
+    idle_time: Duration = Duration(15)
+    send_time: Duration = Duration(15)
+
+
+class Api(Struct, forbid_unknown_fields=True):
+    """``api:`` — the HTTP endpoint: where else it listens, and who may do what."""
+
+    listen: list[str] = field(default_factory=list)
+    socket_group: str = ""
+    tokens_file: str = ""
+    local_scopes: list[Scope] | None = None
+    hosts: list[str] = field(default_factory=list)
+    tls: ApiTls = field(default_factory=ApiTls)
+    limits: ApiLimits = field(default_factory=ApiLimits)
+
+
 class VipConfig(Struct, forbid_unknown_fields=True):
     """``vip_config:`` of an app."""
 
@@ -194,5 +233,6 @@ class File(Struct, forbid_unknown_fields=True):
     policy: Policy = field(default_factory=Policy)
     exec: Exec = field(default_factory=Exec)
     commands: dict[str, Command] = field(default_factory=dict)
+    api: Api = field(default_factory=Api)
     nat: Nat = field(default_factory=Nat)
     apps: list[App] = field(default_factory=list)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consulcast import notation
+from consulcast.masking import masked
 from consulcast.model import App, AppKey, Reason, Refused
 from consulcast.notation import BadValue
 
@@ -56,7 +57,8 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
                 tag = f"{prefix}_{field}={value}"
                 parsed[field].append(read(value))
     except BadValue as error:
-        return Refused(key, name, Reason.BAD_TAG, f"tag {_short(tag)!r}: {_short(str(error), 3 * _SHOWN)}")
+        what = f"tag {_short(masked(tag))!r}: {_short(masked(str(error)), 3 * _SHOWN)}"
+        return Refused(key, name, Reason.BAD_TAG, what)
     return App(
         key=key,
         name=name,

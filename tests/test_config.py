@@ -96,8 +96,9 @@ def test_example_file_is_valid_and_has_every_key() -> None:
         return {field.encode_name for field in info.fields}
 
     of_policy = (schema.Policy, schema.SourcePolicy, schema.ServicePolicy, schema.Exec, schema.Command)
+    of_api = (schema.Api, schema.ApiTls, schema.ApiLimits)
     of_bgp = (schema.Bgp, schema.Peer)
-    for struct in (schema.Agent, schema.Consul, schema.Tls, *of_bgp, *of_policy, schema.App, schema.VipConfig):
+    for struct in (schema.Agent, schema.Consul, schema.Tls, *of_bgp, *of_policy, schema.App, schema.VipConfig, *of_api):
         for key in keys(struct):
             assert f"{key}:" in text, f"{struct.__name__}.{key} is not explained in config.example.yaml"
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from consulcast import notation
+from consulcast.masking import masked
 from consulcast.model import MonitorSpec
 from consulcast.monitors import targets
 from consulcast.notation import BadValue
@@ -40,7 +41,7 @@ def read(written: str | Mapping[str, object]) -> MonitorSpec:
         return _spec(text.strip(), options)
     except BadValue as error:
         quoted = written if isinstance(written, str) else written.get("monitor", dict(written))
-        raise BadValue(f"monitor {quoted!r}: {error}") from None
+        raise BadValue(masked(f"monitor {quoted!r}: {error}")) from None
 
 
 def _spec(text: str, options: dict[str, str]) -> MonitorSpec:

@@ -6,7 +6,7 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from consulcast.web import api, errors, gocast, guard, metrics, openapi
-from consulcast.web.server import MAX_BODY
+from consulcast.web.door import Door
 from consulcast.web.view import View
 
 
@@ -17,14 +17,15 @@ class _Anything(BaseConverter):
     part_isolating = False
 
 
-def make_app(view: View) -> Flask:
-    """Build the application."""
+def make_app(view: View, door: Door | None = None) -> Flask:
+    """Build the application; ``door`` says who may do what."""
+    door = door or Door()
     app = Flask("consulcast", static_folder=None, template_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.config.update(PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.converters["anything"] = _Anything
     app.url_map.merge_slashes = False  # the name `a//b` is not `a/b`
     errors.install(app)
-    guard.install(app)
+    guard.install(app, door)
     for urls in (gocast.blueprint(view), api.blueprint(view), metrics.blueprint(view), openapi.blueprint()):
         app.register_blueprint(urls)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -22,6 +23,10 @@ class Problem(StrEnum):
     BAD_REQUEST = "bad-request"  # not HTTP, not JSON, or not of the documented shape
     BAD_VALUE = "bad-value"  # a value that cannot be read; the message says what to write instead
     CROSS_SITE = "cross-site"  # a browser sent it on behalf of another site
+    FOREIGN_HOST = "foreign-host"  # it was sent to a name that is not known to be this host's
+    UNAUTHORIZED = "unauthorized"  # no token, or one that is not known
+    FORBIDDEN = "forbidden"  # the caller is known, and may not
+    TOO_MANY = "too-many"  # requests, connections or wrong tokens
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     TOO_SLOW = "too-slow"
@@ -49,9 +54,10 @@ class Error(Struct):
 class Failed(Exception):
     """Ends a request with an error."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.error = Error(code, reason, message)
+        self.headers = headers or {}
 
 
 def refused(why: Refused) -> Failed:
@@ -74,7 +80,9 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Failed)
     def failed(failure: Failed) -> Response:
-        return answer(failure.error)
+        response = answer(failure.error)
+        response.headers.extend(failure.headers)
+        return response
 
     @app.errorhandler(BadValue)
     def bad_value(error: BadValue) -> Response:
@@ -94,12 +102,15 @@ def install(app: Flask) -> None:
 
 
 _REASONS = {
+    401: Problem.UNAUTHORIZED,
+    403: Problem.FORBIDDEN,
     404: Problem.NOT_FOUND,
     405: Problem.METHOD_NOT_ALLOWED,
     408: Problem.TOO_SLOW,
     413: Problem.TOO_LARGE,
     414: Problem.TOO_LARGE,
     415: Problem.UNSUPPORTED_MEDIA_TYPE,
+    429: Problem.TOO_MANY,
     431: Problem.TOO_LARGE,
     500: Problem.INTERNAL,
 }

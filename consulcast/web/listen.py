@@ -1,30 +1,71 @@
-"""Where the endpoint listens: ``:8080``, ``host:port``, ``[::1]:8080`` or ``unix:///path``."""
+"""Where the endpoint listens: ``:8080``, ``host:port``, ``[::1]:8080``, each also as ``https://…``; ``unix:///path``."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 
 BACKLOG = 128
 _UNIX = "unix:"
+_FORMS = "write :port, host:port, [IPv6 address]:port, https:// before any of them, or unix:///path"
 
 
 class ListenError(Exception):
     """The address cannot be listened on; the message says why and what to write."""
 
 
-def listen(address: str) -> socket.socket:
-    """Open the listening socket. Raises ``ListenError``."""
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address to listen on; ``path`` for a unix socket, else ``host`` and ``port``."""
+
+    text: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    tls: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> Address:
+        """Read an address. Raises ``ValueError``."""
+        if text.startswith(_UNIX):
+            path = text.removeprefix(_UNIX).removeprefix("//")
+            if not os.path.isabs(path):
+                raise ValueError("write an absolute path: unix:///run/consulcast/api.sock")
+            return cls(text, path=path)
+        plain = text.removeprefix("https://")
+        host, port = _split(plain.removeprefix("http://") if plain == text else plain)
+        return cls(text, host, port, tls=plain != text)
+
+    @property
+    def local(self) -> bool:
+        """Whether only this host can connect. A name counts as reachable from elsewhere, except ``localhost``."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def listen(address: str | Address, group: int | None = None) -> socket.socket:
+    """Open the listening socket; ``group`` may connect to a unix socket too. Raises ``ListenError``."""
     try:
-        if address.startswith(_UNIX):
-            return _listen_unix(address.removeprefix(_UNIX).removeprefix("//"))
-        return _listen_tcp(*_split(address))
+        where = Address.read(address) if isinstance(address, str) else address
+        if where.path:
+            return _listen_unix(where.path, group)
+        return _listen_tcp(where.host, where.port)
     except OSError as error:
-        raise ListenError(f"agent.listen_addr {address!r}: {error.strerror or error}") from None
+        raise ListenError(f"cannot listen on {_text(address)!r}: {error.strerror or error}") from None
     except ValueError as error:
-        raise ListenError(f"agent.listen_addr {address!r}: {error}") from None
+        raise ListenError(f"cannot listen on {_text(address)!r}: {error}") from None
+
+
+def _text(address: str | Address) -> str:
+    return address if isinstance(address, str) else address.text
 
 
 def _split(address: str) -> tuple[str, int]:
@@ -33,8 +74,8 @@ def _split(address: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         colon = ""
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError("write :port, host:port, [IPv6 address]:port or unix:///path")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or "/" in host:
+        raise ValueError(_FORMS)
     return host, int(port)
 
 
@@ -47,10 +88,11 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
     return socket.create_server((str(where[0]), port), family=family, backlog=BACKLOG)
 
 
-def _listen_unix(path: str) -> socket.socket:
-    """Listen on a path that only our own user may connect to; what a killed daemon left there is taken away."""
-    if not os.path.isabs(path):
-        raise ValueError("write an absolute path: unix:///run/consulcast/api.sock")
+def _listen_unix(path: str, group: int | None) -> socket.socket:
+    """Listen on a path that only our own user may connect to, and ``group``.
+
+    What a killed daemon left there is taken away.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with suppress(FileNotFoundError):
@@ -64,6 +106,9 @@ def _listen_unix(path: str) -> socket.socket:
             listener.bind(path)
         finally:
             os.umask(former)
+        if group is not None:
+            os.chown(path, -1, group)
+            os.chmod(path, 0o660)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()

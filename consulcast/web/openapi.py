@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,18 +11,21 @@ from flask import Blueprint, Response
 from consulcast import __version__
 from consulcast.registration import MAX_NAME, MAX_TEXT, MAX_VALUES
 from consulcast.web.bodies import AppBody, AppRequest, AppsBody, ConsulBody, PeersBody, StatusBody, VipsBody
-from consulcast.web.errors import Error
+from consulcast.web.errors import GOCAST_PATHS, Error
+from consulcast.web.rights import needed
 
 Json = dict[str, Any]
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "format": "app-name"}
 _ERRORS = {
     400: "The request or a value of it cannot be read",
-    403: "A browser sent it on behalf of another site",
+    401: "No token was sent, or one that is not known",
+    403: "The caller may not, or a browser sent it on behalf of another site",
     404: "There is no such app",
     409: "Not allowed: the reason code and the text are those of the log",
     413: "The body is too large",
     415: "The body is not JSON",
+    429: "Too many requests, or too many wrong tokens; Retry-After says when to come back",
     500: "The change cannot be written, or the daemon erred",
     503: "Not so; the message says why",
     507: "The change cannot be written: the disk is full",
@@ -51,9 +55,32 @@ def document() -> Json:
             "version": __version__,
             "description": "Announces service VIPs over BGP. The URLs outside /v1 are GoCast's, and the probes.",
         },
-        "paths": _API | _GOCAST,
-        "components": {"schemas": schemas},
+        "paths": {path: _guarded(path, item) for path, item in (_API | _GOCAST).items()},
+        "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
     }
+
+
+# What a caller without either may do depends on where it is and on the configuration (docs/api.md): hence the `{}`.
+_SCHEMES: Json = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token of api.tokens_file"},
+    "certificate": {"type": "mutualTLS", "description": "A client certificate of api.tls.client_ca_file"},
+}
+
+
+def _guarded(path: str, item: Json) -> Json:
+    """Add what every URL may answer, and the scope that it takes."""
+    return {method: _with_access(path, method, operation) for method, operation in item.items()}
+
+
+def _with_access(path: str, method: str, operation: Any) -> Any:
+    if method == "parameters":
+        return operation
+    scope = needed(method.upper(), path)
+    error = _text if path in GOCAST_PATHS else partial(_json, "Error")
+    refusals = {str(code): error(_ERRORS[code]) for code in ((401, 403, 429) if scope else (429,))}
+    security: list[Json] = [{}, {"token": []}, {"certificate": []}] if scope else []
+    more = {"security": security, **({"x-scope": scope.value} if scope else {})}
+    return {**operation, "responses": {**operation["responses"], **refusals}, **more}
 
 
 def _json(shape: str | None, what: str) -> Json:
@@ -99,13 +126,13 @@ _API: Json = {
         "put": _operation(
             *("register", "Register an app, change it in place, or renew its time to live"),
             *(200, _json("AppBody", "The app as it stands now")),
-            *(400, 403, 409, 413, 415, 500, 507),
+            *(400, 409, 413, 415, 500, 507),
             requestBody=_WISH,
         ),
         "delete": _operation(
             *("unregister", "Let an app go that was registered over HTTP"),
             *(204, _json(None, "It is let go")),
-            *(400, 403, 404, 500, 507),
+            *(400, 404, 500, 507),
         ),
     },
     "/v1/vips": {"get": _operation("vips", "Every VIP that is asked for", 200, _json("VipsBody", "The VIPs"))},
@@ -115,7 +142,7 @@ _API: Json = {
         "post": _operation(
             *("reload", "Read the configuration file anew; a bad one changes nothing"),
             *(204, _json(None, "It holds now")),
-            *(403, 409),
+            409,
         )
     },
     "/healthz": {"get": _operation("healthz", "Does the daemon work?", 200, _json("StatusBody", "It does"), 503)},
@@ -139,7 +166,7 @@ _GOCAST: Json = {
     "/register": {
         "get": _gocast(
             *("gocastRegister", "GoCast's: register an app, change it in place, or renew it", _text("Registered")),
-            *(400, 403, 500, 507),
+            *(400, 500, 507),
             parameters=[
                 _query("name", _NAME, "The app", required=True),
                 _query("vip", _list("vip"), "address/length, repeatable", required=True),
@@ -153,7 +180,7 @@ _GOCAST: Json = {
     "/unregister": {
         "get": _gocast(
             *("gocastUnregister", "GoCast's: let an app go", _text("It is not registered any more")),
-            *(400, 403, 500, 507),
+            *(400, 500, 507),
             parameters=[_query("name", {"type": "string", "minLength": 1}, "The app, known or not", required=True)],
         )
     },

@@ -14,7 +14,7 @@ from consulcast import notation
 from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
-from consulcast.web.server import MAX_BODY
+from consulcast.web.limits import Limits
 from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipView
 from tests.web.daemon import Daemon
 
@@ -270,7 +270,7 @@ def test_body_of_another_type_is_refused(client: FlaskClient, daemon: Daemon, ki
 
 
 def test_body_that_is_too_large_is_refused(client: FlaskClient) -> None:
-    response = client.put("/v1/apps/dns", data=b" " * (MAX_BODY + 1), content_type="application/json")
+    response = client.put("/v1/apps/dns", data=b" " * (Limits().body + 1), content_type="application/json")
     assert problem(response)[:2] == (413, "too-large")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import schemathesis
@@ -12,8 +14,14 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
 from consulcast.web.app import make_app
+from consulcast.web.door import Door, Settings
 from consulcast.web.openapi import document
+from consulcast.web.rights import Access, Peer, needed
+from consulcast.web.tokens import parse
 from tests.web.daemon import Daemon
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PORTS = st.integers(1, 65535).map(str)
 COMMUNITIES = st.builds("{}:{}".format, st.integers(0, 65535), st.integers(0, 65535))
@@ -33,25 +41,43 @@ for name, strategy in FORMATS.items():
 
 # A body that breaks its bounds may be too large besides.
 REJECTED = {"checks": {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 409, 413, 415]}}}
+TOKEN = "a-token-for-the-tests"
+TOKENS = Access(parse("tokens", f"all read,register,drain {TOKEN}"), tokens_set=True)
+OPEN = Access()
+HERE = Peer("127.0.0.1", here=True)
+ELSEWHERE = Peer("198.51.100.9")
 OPERATIONS = [
     (path, method) for path, methods in document()["paths"].items() for method in methods.keys() - {"parameters"}
 ]
 
+
+def asked_by(peer: Peer, access: Access = OPEN, token: str = "") -> WSGIApplication:
+    """The application, as somebody reaches it."""
+    app = make_app(Daemon(), Door(Settings(access=access)))
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        header = {"HTTP_AUTHORIZATION": f"Bearer {token}"} if token else {}
+        return app({**environ, **header, "consulcast.peer": peer}, start_response)
+
+    return call
+
+
 bounded = settings(
-    max_examples=8,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "8")),  # of each operation
     phases=[Phase.explicit, Phase.generate],  # a failing case is small enough, and shrinking takes minutes
     deadline=None,
     database=None,
-    derandomize=True,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_every_operation_does_as_documented(path: str, method: str, mode: GenerationMode) -> None:
+@pytest.mark.parametrize("app", [asked_by(HERE), asked_by(ELSEWHERE, TOKENS, TOKEN)], ids=["here", "with a token"])
+def test_every_operation_does_as_documented(app: WSGIApplication, path: str, method: str, mode: GenerationMode) -> None:
     config = schemathesis.Config.from_dict(REJECTED)
-    operation = schemathesis.openapi.from_wsgi("/v1/openapi.json", make_app(Daemon()), config=config)[path][method]
+    operation = schemathesis.openapi.from_wsgi("/v1/openapi.json", app, config=config)[path][method]
     if mode is GenerationMode.NEGATIVE and not (operation.query or operation.path_parameters or operation.body):
         return  # there is nothing to get wrong
 
@@ -59,6 +85,30 @@ def test_every_operation_does_as_documented(path: str, method: str, mode: Genera
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Case[Any]) -> None:
         case.call_and_validate()
+
+    ask()
+
+
+@pytest.mark.parametrize(("token", "status"), [("", 401), ("another-token-that-is-unknown", 401)])
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_without_a_token_that_is_known_nothing_but_the_probes_answers(
+    path: str, method: str, token: str, status: int
+) -> None:
+    app = asked_by(ELSEWHERE, TOKENS, token)
+    operation = schemathesis.openapi.from_wsgi("/v1/openapi.json", app)[path][method]
+    guarded = needed(method.upper(), path) is not None
+
+    @bounded
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def ask(case: Case[Any]) -> None:
+        response = case.call()
+        if guarded:
+            # After ten wrong tokens, none is looked at for a while.
+            assert response.status_code in (status, 429 if token else status)
+            assert (response.status_code == 429) != ("www-authenticate" in response.headers)
+        else:
+            assert response.status_code == 200
+        case.validate_response(response)
 
     ask()
 

@@ -31,6 +31,11 @@ def test_environment_is_the_one_given() -> None:
     assert run([SH, "-c", 'echo "$A$HOME"'], "", 5.0, {"A": "1"}).output == "1\n"
 
 
+def test_secrets_in_our_environment_are_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "secret")
+    assert run([SH, "-c", 'echo "$CONSUL_HTTP_TOKEN${PATH:+path}"'], "", 5.0).output == "path\n"
+
+
 def test_program_that_is_not_there_is_an_error() -> None:
     with pytest.raises(CommandError, match="cannot start /nonexistent"):
         run(["/nonexistent"], "", 5.0)

@@ -1,0 +1,50 @@
+"""The HTTP endpoint: one application behind all the addresses that it listens on."""
+
+from __future__ import annotations
+
+import logging
+
+from consulcast.web.app import make_app
+from consulcast.web.door import Door, Settings
+from consulcast.web.listen import listen
+from consulcast.web.server import Server
+from consulcast.web.view import View
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """Serves the daemon's view. Raises ``ListenError`` when made, if it cannot listen."""
+
+    def __init__(self, view: View, settings: Settings) -> None:
+        self._door = Door(settings)
+        self._servers: list[Server] = []
+        app = make_app(view, self._door)
+        try:
+            for address in settings.listen:
+                listener = listen(address, settings.socket_group)
+                self._servers.append(Server(listener, app, self._door, secure=address.tls))
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self) -> None:
+        """Take connections."""
+        open_to = [address.text for address in self._door.settings.listen if not address.local]
+        if open_to and not self._door.settings.access.authenticates:
+            log.warning(
+                "HTTP on %s can be reached from elsewhere: for reading; changes are taken from this host alone "
+                "(loopback) until api.tokens_file is set",
+                ", ".join(open_to),
+            )
+        for server in self._servers:
+            server.start()
+
+    def configure(self, settings: Settings) -> None:
+        """Replace what is not read at the start alone: tokens, certificates, names, limits."""
+        self._door.settings = settings
+
+    def stop(self) -> None:
+        """Take no more connections, and cut what is open."""
+        for server in self._servers:
+            server.stop(timeout=0.2)
