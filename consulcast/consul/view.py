@@ -164,7 +164,8 @@ class View:
         untagged = {name for name in apps if name in self._shown and not self._is_app(self._shown[name])}
         if not untagged:
             return self._shown
-        self._hold_down.begin(untagged, apps - self._shown.keys(), apps, now)
+        new = {name for name in self._shown.keys() - apps if self._is_app(self._shown[name])}
+        self._hold_down.begin(untagged, apps - self._shown.keys(), apps | new, now)
         for name in untagged:
             if name not in self._hold_down:
                 self._hold_down.went(name, now)
