@@ -15,8 +15,9 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from consulcast import capabilities, tags
 from consulcast import config as configuration
-from consulcast import tags
+from consulcast.capabilities import CapabilityError
 from consulcast.config import Config, consul_settings
 from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
@@ -85,13 +86,14 @@ class Daemon:
         for warning in self._config.warnings:
             log.warning("%s", warning)
         try:
+            capabilities.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
             self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
             self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)
             if not self._build():
                 return STOPPED
             self._start()
-        except (RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
+        except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             log.error("cannot start: %s", error)
             return UNUSABLE
         log.info("running as process %d", os.getpid())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from integration.lab.process import Process
 class Daemon:
     """``consulcast run --config FILE`` on a host. Started at once; ``start`` starts it again after its end.
 
-    ``as_gocast``: called as GoCast is, ``consulcast -config=FILE -logtostderr -v=2``.
+    ``as_gocast``: called as GoCast is, ``consulcast -config=FILE -logtostderr -v=2``. ``through``: a command that
+    starts the one behind it, such as ``as_user``'s.
     """
 
     def __init__(
@@ -28,8 +29,10 @@ class Daemon:
         node: str = "",
         env: Mapping[str, str] | None = None,
         as_gocast: bool = False,
+        through: Sequence[str] = (),
     ) -> None:
         self.host = host
+        self._through = through
         self._as_gocast = as_gocast
         self._env = {**({"CONSUL_NODE": node} if node else {}), **(env or {})}
         self.config = host.lab.dir / f"consulcast-{host.name}.yaml"
@@ -46,7 +49,7 @@ class Daemon:
         command = [program] if program else [sys.executable, "-m", "consulcast"]
         gocast = (f"-config={self.config}", "-logtostderr", "-v=2")
         arguments = gocast if self._as_gocast else ("run", "--config", str(self.config))
-        self.process = self.host.spawn(*command, *arguments, name="consulcast", env=self._env)
+        self.process = self.host.spawn(*self._through, *command, *arguments, name="consulcast", env=self._env)
         return self.process
 
     def stop(self, timeout: float = 20.0) -> int:

@@ -1,8 +1,8 @@
 """Starts ExaBGP in this process: ``python -m consulcast.executor.bgp.launcher PARENT_PID CONFIGURATION SETTINGS``.
 
-It ends with its parent, in whatever way that ends; it takes no setting from the environment; and it runs with the
-changes of ``patches``. No part of gevent is imported here, nor anything else that ExaBGP does not need: from start to
-the established session takes about 0.12 s.
+It ends with its parent, in whatever way that ends; it has no capability; it takes no setting from the environment; and
+it runs with the changes of ``patches``. No part of gevent is imported here, nor anything else that ExaBGP does not
+need: from start to the established session takes about 0.12 s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pwd
 import signal
 import sys
 
-from consulcast.executor.bgp import patches
+from consulcast.executor.bgp import patches, privileges
 
 _PR_SET_PDEATHSIG = 1
 _SETTINGS = {
@@ -60,6 +60,7 @@ def _user() -> str:
 def main() -> None:
     """Run ExaBGP, for ever."""
     parent, configuration, settings = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    privileges.drop()
     die_with(parent)
     set_environment(settings)
     try:

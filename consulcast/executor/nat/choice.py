@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from consulcast.executor.nat import command
 from consulcast.executor.nat.backend import Backend, NatError
 from consulcast.executor.nat.command import CommandError
-from consulcast.executor.nat.iptables import legacy_nat_tables, legacy_rules
+from consulcast.executor.nat.iptables import legacy_nat_tables, legacy_rules, unreadable
 from consulcast.executor.nat.rules import CHAIN
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ def host_uses_legacy_iptables() -> bool:
     version = _version()  # "iptables v1.8.9 (nf_tables)"; before 1.8 there was only legacy
     if version and "nf_tables" not in version:
         return True
+    if unreadable():
+        log.info("whether the host has legacy NAT rules cannot be seen, and it is taken not to: %s", unreadable())
     return any(
         line.startswith("-A ") and CHAIN not in line
         for family in legacy_nat_tables()  # asking where there is none would make one

@@ -18,11 +18,15 @@ from gevent import monkey
 from gevent import os as gevent_os
 from gevent.event import Event
 
+from consulcast import capabilities
+from consulcast.capabilities import Capability
+
 # Monkey patched or not: gevent's own would watch the child twice.
 _posix_spawn = monkey.get_original("os", "posix_spawn")
 
 _RESET_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2)
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG")
+_NEEDED = (Capability.NET_ADMIN, Capability.NET_RAW)  # the second by legacy iptables alone, which has a raw socket
 _ADMINISTRATION = "/usr/sbin:/sbin"  # where these tools are; a daemon's PATH may lack it
 
 
@@ -79,15 +83,16 @@ def _spawn(command: Sequence[str], files: list[int], timeout: float, environment
         ended.set()
 
     def posix_spawn() -> int:
-        pid: int = _posix_spawn(
-            command[0],
-            command,
-            _own_environment() if environment is None else dict(environment),
-            file_actions=[(os.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_RESET_SIGNALS,
-        )
+        with capabilities.lent(*_NEEDED):
+            pid: int = _posix_spawn(
+                command[0],
+                command,
+                _own_environment() if environment is None else dict(environment),
+                file_actions=[(os.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_RESET_SIGNALS,
+            )
         return pid
 
     gevent.get_hub().loop.install_sigchld()  # fork_and_watch does it after the fork: too late for a quick first child

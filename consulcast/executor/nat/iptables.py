@@ -15,6 +15,8 @@ from pathlib import Path
 
 from gevent.pool import Group
 
+from consulcast import capabilities
+from consulcast.capabilities import Capability
 from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.nat import command, rules
 from consulcast.executor.nat.backend import Made, NatError
@@ -33,6 +35,12 @@ _NOTHING: frozenset[Translation] = frozenset()
 def legacy_nat_tables() -> set[int]:
     """Tell of which IP versions the kernel has a legacy nat table; asking iptables itself would make one."""
     return {version for version, names in _NAMES.items() if _has_nat(names)}
+
+
+def unreadable() -> str:
+    """Tell what hides from us whether there are legacy tables; empty: nothing does."""
+    hidden = [str(names) for names in _NAMES.values() if names.exists() and not os.access(names, os.R_OK)]
+    return f"{hidden[0]} can be read by root and its group only: see docs/privileges.md" if hidden else ""
 
 
 def legacy_rules(version: int) -> str:
@@ -56,8 +64,12 @@ class Iptables:
         self._known: dict[int, frozenset[Translation] | None] = {}  # by IP version, as last read or made
 
     def missing(self) -> str:
-        """Tell whether python-iptables is installed."""
-        return "" if importlib.util.find_spec("iptc") else "no Python module iptc: install python-iptables"
+        """Tell whether python-iptables is installed, and what our user lacks."""
+        if not importlib.util.find_spec("iptc"):
+            return "no Python module iptc: install python-iptables"
+        if not capabilities.has(Capability.NET_RAW):
+            return f"{Capability.NET_RAW} is missing, for its raw socket: see docs/privileges.md"
+        return unreadable()
 
     def leftover(self) -> bool:
         """Whether a legacy nat table names our chain; where there is none, nothing is asked."""

@@ -147,7 +147,10 @@ class Table:
 @contextlib.contextmanager
 def lock(path: str = LOCK, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the lock of all iptables commands: a table is read, changed and written back whole. Raises ``OSError``."""
-    file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        raise OSError(errno.EACCES, f"{path} cannot be opened by this user: see docs/privileges.md") from None
     try:
         deadline = time.monotonic() + patience
         while True:
