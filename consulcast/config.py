@@ -20,6 +20,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _LONGEST_RUN_DIR = 80  # bytes; a unix socket's path has 107
+_SHORTEST_LEASE, _LONGEST_LEASE = 2.0, 600.0  # seconds; a busy host delays a sign of life by some tenths
 _ORIGINS = {"": Origin.IGP, "igp": Origin.IGP, "egp": Origin.EGP}
 
 
@@ -54,6 +55,8 @@ class Config:
     defaults: Defaults
     nat: schema.Nat
     apps: tuple[App, ...]
+    lease: float = 10.0  # 0: none
+    graceful_restart: int = 0  # 0: off
     exec_from: frozenset[Source] = frozenset({Source.CONFIG})
     warnings: tuple[str, ...] = ()
 
@@ -108,6 +111,8 @@ class _Reader:
             consul=self._consul(),
             peers=self._peers(),
             router_id=self._router_id(),
+            lease=self._lease(),
+            graceful_restart=self._graceful_restart(),
             defaults=Defaults(
                 communities=tuple(
                     sorted(set(self._each("$.bgp.communities", file.bgp.communities, notation.community)))
@@ -169,6 +174,21 @@ class _Reader:
         if found is not None and not int(found):
             raise self._error("$.bgp.router_id", "0.0.0.0 is no router ID (RFC 6286)")
         return found
+
+    def _lease(self) -> float:
+        lease = self._file.bgp.lease
+        if lease and not _SHORTEST_LEASE <= lease <= _LONGEST_LEASE:
+            raise self._error("$.bgp.lease", "must be from 2s to 10m, or 0s for none")
+        return lease
+
+    def _graceful_restart(self) -> int:
+        """The restart time has 12 bits and counts seconds (RFC 4724 section 3)."""
+        time = float(self._file.bgp.graceful_restart)
+        if time and (not 1 <= time <= 4095 or not time.is_integer()):
+            raise self._error(
+                "$.bgp.graceful_restart", "must be whole seconds from 1s to 4095s (RFC 4724), or 0s for off"
+            )
+        return int(time)
 
     def _peers(self) -> tuple[PeerConfig, ...]:
         bgp = self._file.bgp

@@ -40,7 +40,7 @@ class _Leaving:
     """An address that is not wanted any more: ours, or one that NAT rules of ours are about."""
 
     prefixes: frozenset[Prefix]  # the routes that lead to it
-    drain: bool  # whether such a route was announced by this run
+    drain: bool  # whether there was such a route
     clear_since: float | None = None
 
 
@@ -123,6 +123,11 @@ class Reconciler:
         if self._greenlet is not None:
             self._greenlet.kill()
         return done
+
+    def leave(self) -> None:
+        """Act no more, and leave all as it is."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
 
     def _left(self) -> bool:
         return bool(self._handed or self._nat.standing() or self._owned)
@@ -246,12 +251,15 @@ class Reconciler:
             leaving = self._leaving.get(address)
             if leaving is None:
                 prefixes = frozenset(self._led.get(address, ()))
-                leaving = self._leaving[address] = _Leaving(prefixes, drain=bool(prefixes))
+                # of a former run nobody knows what led there, but the peers may still have it
+                leaving = _Leaving(prefixes or frozenset({address.network}), drain=bool(prefixes))
+                self._leaving[address] = leaving
             if any(
                 self._speaker.route_state(prefix) is not RouteState.CLEAR
                 for prefix in leaving.prefixes - self._handed.keys()
             ):
                 leaving.clear_since = None
+                leaving.drain = True
                 continue
             if leaving.clear_since is None:
                 leaving.clear_since = now if leaving.drain else now - self._drain_time
@@ -311,6 +319,8 @@ class Reconciler:
         reasons = {item.reason for item in status.values()}
         self.ever_announced = self.ever_announced or Reason.ANNOUNCED in reasons
         self.ever_complete = self.ever_complete or (self._complete and Reason.ANNOUNCING not in reasons)
+        if self._complete and reasons.isdisjoint((Reason.ANNOUNCING, Reason.MONITOR_PENDING)):
+            self._speaker.complete()
 
     def _found(self, intent: Intent) -> VipStatus:
         vip = intent.vip

@@ -92,6 +92,8 @@ class Bgp(Struct, forbid_unknown_fields=True):
     origin: Literal["igp", "egp", "unknown", "incomplete", ""] = "igp"
     router_id: str = ""
     hold_time: int = 30
+    lease: Duration = Duration(10)
+    graceful_restart: Duration = Duration(0)
     peers: list[Peer] = field(default_factory=list)
 
 

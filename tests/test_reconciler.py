@@ -57,6 +57,10 @@ class FakeSpeaker:
         self.sessions: tuple[PeerStatus, ...] = ()
         self.carried = True
         self.unacknowledged: set[Prefix] = set()
+        self.completed = False
+
+    def complete(self) -> None:
+        self.completed = True
 
     def set(self, routes: Iterable[Route]) -> None:
         wanted = {route.prefix: route for route in routes}

@@ -18,7 +18,7 @@ _PARENT = """
     import os, subprocess, sys
     environment = {"CONSULCAST_EXABGP_PID": sys.argv[3] if sys.argv[3] != "own" else str(os.getpid())}
     relay = subprocess.Popen(
-        [sys.executable, "-IS", sys.argv[1], sys.argv[2]],
+        [sys.executable, "-IS", sys.argv[1], sys.argv[2], sys.argv[4]],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
     )
     for line in relay.stdout:
@@ -39,13 +39,14 @@ _PARENT = """
 class Link:
     """A running parent with its relay, and the daemon's end of the connection."""
 
-    def __init__(self, directory: Path, pid: str = "own") -> None:
+    def __init__(self, directory: Path, pid: str = "own", lease: float = 0) -> None:
         self.path = directory / "s"
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.path))
         self.listener.listen()
         program = textwrap.dedent(_PARENT)
-        self.parent = subprocess.Popen([sys.executable, "-c", program, str(_RELAY), str(self.path), pid])
+        arguments = [str(_RELAY), str(self.path), pid, str(lease)]
+        self.parent = subprocess.Popen([sys.executable, "-c", program, *arguments])
 
     def close(self) -> None:
         """End it."""
@@ -84,9 +85,9 @@ def test_bytes_are_copied_both_ways_as_they_are(link: Link) -> None:
         assert read(daemon, 10) == b"one \xff\ntwo\n"
 
 
-def test_exabgp_is_killed_when_the_daemon_goes(link: Link) -> None:
+def test_exabgp_is_ended_when_the_daemon_goes(link: Link) -> None:
     link.accept().close()
-    assert link.parent.wait(20) == -9
+    assert link.parent.wait(20) == -15
 
 
 def test_exabgp_is_read_though_the_daemon_does_not(link: Link) -> None:
@@ -95,7 +96,7 @@ def test_exabgp_is_read_though_the_daemon_does_not(link: Link) -> None:
         daemon.sendall(b"close\n")
         # It got rid of ten million bytes: else it would never come to the end. The relay ended with it.
         assert len(read(daemon, 10_000_002)) == 10_000_002
-        assert link.parent.wait(20) in (10, -9)
+        assert link.parent.wait(20) in (10, -15)
 
 
 def test_the_relay_ends_when_exabgp_does(link: Link) -> None:
@@ -110,8 +111,8 @@ def test_a_process_that_is_not_exabgp_is_never_killed(tmp_path: Path) -> None:
     link.close()
 
 
-def test_exabgp_is_killed_when_there_is_no_daemon_at_all(tmp_path: Path) -> None:
+def test_exabgp_is_ended_when_there_is_no_daemon_at_all(tmp_path: Path) -> None:
     link = Link(tmp_path)
     link.path.unlink(missing_ok=True)
     link.listener.close()
-    assert link.parent.wait(20) == -9
+    assert link.parent.wait(20) == -15
