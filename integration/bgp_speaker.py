@@ -43,6 +43,7 @@ class Speaker:
         env: Mapping[str, str] | None = None,
         life: Mapping[str, float] | None = None,
     ) -> None:
+        self.host = host
         files = host.lab.dir / name
         files.mkdir(exist_ok=True)
         self.run_dir = files / "run"
