@@ -213,8 +213,13 @@ def main() -> None:
     accepting = gevent.spawn(lambda: [gevent.spawn(serve, listener.accept()[0]) for _ in iter(int, 1)])
     ended = gevent.event.Event()
     restarted: list[bool] = []
+
+    def leave() -> None:
+        restarted.append(True)
+        ended.set()
+
     gevent.signal_handler(signal.SIGTERM, ended.set)
-    gevent.signal_handler(signal.SIGUSR2, lambda: [restarted.append(True), ended.set()])
+    gevent.signal_handler(signal.SIGUSR2, leave)
     ended.wait()
     if restarted:
         speaker.leave(5)
