@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from consulcast.executor.bgp import commands, events
 from consulcast.executor.bgp.child import Spawn
-from consulcast.executor.bgp.drift import Question, Sweep
+from consulcast.executor.bgp.drift import Drift
 from consulcast.executor.bgp.graceful import GracefulRestart
 from consulcast.executor.bgp.ledger import Ledger
 from consulcast.executor.bgp.life import Heart, Life
@@ -24,7 +24,7 @@ from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.sessions import Sessions
 from consulcast.executor.protocols import PeerStatus, RouteState
 from consulcast.model import IPAddress, Prefix, Route
-from consulcast.repairs import Kind, Repairs
+from consulcast.repairs import Repairs
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,6 @@ class Dialogue:
     ) -> None:
         self._life = life or Life()
         self._heart = heart or Heart(self._life.lease, clock())
-        self._repairs = repairs or Repairs()
         self._peers = peers
         self._on_change = on_change
         self._kill = kill
@@ -79,8 +78,7 @@ class Dialogue:
         self._watching = False
         self._looked = Event()  # ExaBGP has told how its sessions are
         self._ask_at, self._sweep_at = 0.0, 0.0
-        self._sweep: Sweep | None = None  # under way
-        self._asked: Question | None = None  # of the sweep
+        self._drift = Drift(self._ledger, repairs or Repairs())
         self._restart = GracefulRestart(self._life.graceful_restart, (peer.address for peer in peers), clock())
         self._ending_rib = False  # an End-of-RIB is under way
 
@@ -187,7 +185,7 @@ class Dialogue:
             self._connection.close()
             self._connection = None
             self._ledger.disconnected()
-            self._end_sweep()
+            self._drift.end()
             self._ending_rib = False
 
     # Writing. It never waits: a change is on its way to ExaBGP when `set` returns.
@@ -199,7 +197,7 @@ class Dialogue:
         now = self._clock()
         if not self._ledger.under_way:
             self._answered = now
-        self._ask_for_table()
+        self._drift.ask()
         self._end_rib()
         self._say([] if self._unsent else self._ledger.take(now))
         self._wake.set()
@@ -227,7 +225,8 @@ class Dialogue:
                 self._kill(f"it did not take over its new peers in {TAKEN_OVER:.0f} s, so all sessions are reset")
             if due:
                 self._advance()
-                self._on_change()  # a peer may have dropped what it held
+                if self._life.graceful_restart:
+                    self._on_change()  # a peer may have dropped what it held
 
     def _pulse(self) -> None:
         """Say that we live, and look after what no event tells of."""
@@ -242,9 +241,9 @@ class Dialogue:
             if now >= self._ask_at and not self._ledger.under_way:
                 self._ask_at = now + ASK
                 self._ledger.check()
-            if now >= self._sweep_at and self._sweep is None:
+            if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP
-                self._sweep = Sweep.of(self._ledger.all_told(), (peer.address for peer in self._peers))
+                self._drift.begin(peer.address for peer in self._peers)
             self._advance()
 
     def _patience(self) -> float | None:
@@ -311,7 +310,7 @@ class Dialogue:
             self._sessions.seen = {session.peer: session for session in event.sessions}
             self._looked.set()
         if isinstance(event, events.Table):
-            self._compare(event)
+            self._drift.compare(event)
             return False
         before = self._sessions.up()
         changed = event is not None and self._sessions.apply(event)
@@ -337,33 +336,6 @@ class Dialogue:
         self._ending_rib = False
         self._restart.said(peer, version, ok)
         self._on_change()
-
-    # Looking at ExaBGP's table
-
-    def _ask_for_table(self) -> None:
-        """Ask for the next part, if none is under way."""
-        if self._sweep is None or self._asked is not None:
-            return
-        self._asked = self._sweep.next()
-        if self._asked is None:
-            self._end_sweep()
-        else:
-            question = commands.table(self._asked.peer, self._asked.part, self._asked.parts)
-            self._ledger.ask(question, self._table_told)
-
-    def _table_told(self, ok: bool) -> None:
-        self._asked = None
-
-    def _compare(self, table: events.Table) -> None:
-        question = Question(table.peer, table.part, table.parts)
-        if self._sweep is not None and question == self._asked:
-            ledger = self._ledger
-            ledger.say_again(list(self._sweep.compare(question, table.routes, ledger.told, ledger.unsure)))
-
-    def _end_sweep(self) -> None:
-        if self._sweep is not None and self._sweep.count:
-            self._repairs.found(Kind.ROUTE, self._sweep.text(), self._sweep.count)
-        self._sweep = self._asked = None
 
     def _check(self, snapshot: events.Snapshot) -> None:
         """Look whether ExaBGP has the peers that it should have; if not, have it read them again."""

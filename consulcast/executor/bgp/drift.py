@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from consulcast.executor.bgp import commands
-from consulcast.executor.bgp.ledger import Key
+from consulcast.executor.bgp import commands, events
+from consulcast.executor.bgp.ledger import Key, Ledger
 from consulcast.model import IPAddress, Prefix
+from consulcast.repairs import Kind, Repairs
 
 PART = 100  # routes in one answer; it takes ExaBGP 1 ms
 _NAMED = 3  # routes in a line of the log
@@ -88,6 +89,46 @@ class Sweep:
         """Say what was found."""
         kinds = (("missing", self.missing), ("unknown to us", self.foreign), ("changed", self.changed))
         return "ExaBGP's table: " + "; ".join(f"{_names(keys)} {word}" for word, keys in kinds if keys)
+
+
+class Drift:
+    """Looks at the table, one part after the other, has said again what is wrong, and tells once of each look."""
+
+    def __init__(self, ledger: Ledger, repairs: Repairs) -> None:
+        self._ledger, self._repairs = ledger, repairs
+        self._sweep: Sweep | None = None  # under way
+        self._asked: Question | None = None
+
+    def begin(self, peers: Iterable[IPAddress]) -> None:
+        """Begin a look at what these peers are told, unless one is under way."""
+        self._sweep = self._sweep or Sweep.of(self._ledger.all_told(), peers)
+
+    def ask(self) -> None:
+        """Ask for the next part, unless an answer is awaited."""
+        if self._sweep is None or self._asked is not None:
+            return
+        self._asked = self._sweep.next()
+        if self._asked is None:
+            self.end()
+        else:
+            question = commands.table(self._asked.peer, self._asked.part, self._asked.parts)
+            self._ledger.ask(question, self._answered)
+
+    def _answered(self, ok: bool) -> None:
+        self._asked = None
+
+    def compare(self, table: events.Table) -> None:
+        """Take an answer in; its acknowledgement follows."""
+        question = Question(table.peer, table.part, table.parts)
+        if self._sweep is not None and question == self._asked:
+            wrong = self._sweep.compare(question, table.routes, self._ledger.told, self._ledger.unsure)
+            self._ledger.say_again(list(wrong))
+
+    def end(self) -> None:
+        """End the look: it is through, or ExaBGP cannot be asked any more."""
+        if self._sweep is not None and self._sweep.count:
+            self._repairs.found(Kind.ROUTE, self._sweep.text(), self._sweep.count)
+        self._sweep = self._asked = None
 
 
 def _names(keys: list[Key]) -> str:
