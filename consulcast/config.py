@@ -26,6 +26,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _LONGEST_RUN_DIR = 80  # bytes; a unix socket's path has 107
+_SHORTEST_LEASE, _LONGEST_LEASE = 2.0, 600.0  # seconds; a busy host delays a sign of life by some tenths
 _ORIGINS = {"": Origin.IGP, "igp": Origin.IGP, "egp": Origin.EGP}
 
 
@@ -63,7 +64,8 @@ class Config:
     rules: Rules = field(default_factory=Rules)
     api: Settings = field(default_factory=Settings)
     damping: Limits = field(default_factory=Limits)
-    lease: float = 10.0
+    lease: float = 10.0  # 0: none
+    graceful_restart: int = 0  # 0: off
     warnings: tuple[str, ...] = ()
 
 
@@ -116,6 +118,8 @@ class _Reader:
             consul=self._consul(),
             peers=self._peers(),
             router_id=self._router_id(),
+            lease=self._lease(),
+            graceful_restart=self._graceful_restart(),
             defaults=Defaults(
                 communities=tuple(
                     sorted(set(self._each("$.bgp.communities", file.bgp.communities, notation.community)))
@@ -129,7 +133,6 @@ class _Reader:
             rules=policy_file.read(file, self._error),
             api=self._api(),
             damping=self._damping(),
-            lease=self._lease(),
             warnings=tuple(self._warnings),
         )
 
@@ -186,12 +189,6 @@ class _Reader:
         except BadApi as error:
             raise self._error(error.key, str(error)) from None
 
-    def _lease(self) -> float:
-        lease = self._file.bgp.lease
-        if lease and not 2 <= lease <= 3600:
-            raise self._error("$.bgp.lease", "must be from 2s to 1h, or 0s for none")
-        return float(lease)
-
     def _damping(self) -> Limits:
         damping = self._file.bgp.damping
         at = "$.bgp.damping"
@@ -216,6 +213,21 @@ class _Reader:
         if found is not None and not int(found):
             raise self._error("$.bgp.router_id", "0.0.0.0 is no router ID (RFC 6286)")
         return found
+
+    def _lease(self) -> float:
+        lease = self._file.bgp.lease
+        if lease and not _SHORTEST_LEASE <= lease <= _LONGEST_LEASE:
+            raise self._error("$.bgp.lease", "must be from 2s to 10m, or 0s for none")
+        return lease
+
+    def _graceful_restart(self) -> int:
+        """The restart time has 12 bits and counts seconds (RFC 4724 section 3)."""
+        time = float(self._file.bgp.graceful_restart)
+        if time and (not 1 <= time <= 4095 or not time.is_integer()):
+            raise self._error(
+                "$.bgp.graceful_restart", "must be whole seconds from 1s to 4095s (RFC 4724), or 0s for off"
+            )
+        return int(time)
 
     def _peers(self) -> tuple[PeerConfig, ...]:
         bgp = self._file.bgp

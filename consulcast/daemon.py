@@ -27,6 +27,7 @@ from consulcast.core import Core
 from consulcast.document import ConfigError
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.bgp.errors import BgpError
+from consulcast.executor.bgp.life import Life
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.device_events import DeviceEvents
 from consulcast.executor.kernel import Kernel
@@ -45,6 +46,7 @@ from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
+from consulcast.restart_job import restart_is_under_way
 from consulcast.rundir import RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
@@ -60,9 +62,11 @@ PEER_PATIENCE = 30.0  # seconds that the start waits for a route toward a peer
 PEER_PAUSE = 5.0  # seconds between two looks
 LOOK_AGAIN = 30.0  # seconds between two looks for peers and next hops that could not be found
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
+LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
 
 # What is read at the start alone: another value waits for a restart.
 _FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
+_FIXED_OF_BGP = ("lease", "graceful_restart")
 
 
 class Daemon:
@@ -75,13 +79,16 @@ class Daemon:
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
         self._of_consul: frozenset[IPAddress] = frozenset()  # Consul's addresses, as last resolved
         self._failure: BaseException | None = None
+        self._life = Life(config.lease, config.graceful_restart)
         self._repairs = Repairs()
         self._notifier = Notifier(os.environ)
+        self._restarted = False  # told that we shall be started again at once
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT, or until a part fails."""
+        """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
+        gevent.signal_handler(signal.SIGUSR2, self._restart)
         gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload))
         for warning in self._config.warnings:
             log.warning("%s", warning)
@@ -121,7 +128,7 @@ class Daemon:
             self._network.peers,
             self._run_dir.path / "bgp",
             self._spoken,
-            lease=config.lease,
+            life=self._life,
             repairs=self._repairs,
             spawn=self._spawn,
         )
@@ -281,8 +288,9 @@ class Daemon:
             if getattr(config.agent, key) != running:
                 log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
                 setattr(config.agent, key, running)
-        if config.lease != former.lease:
-            log.warning("reload: bgp.lease counts from the next start")
+        for key in _FIXED_OF_BGP:
+            if getattr(config, key) != getattr(former, key):
+                log.warning("reload: bgp.%s counts from the next start", key)
         if config.nat != former.nat:
             log.warning("reload: nat counts from the next start")
         api = config.api.keeping(former.api)
@@ -309,28 +317,52 @@ class Daemon:
         if consul is not None:
             consul.start()
 
+    def _restart(self) -> None:
+        self._restarted = True
+        self._stop.set()
+
+    def _hitless(self) -> bool:
+        """Whether peers may keep the routes, because we are started again at once, and well."""
+        if not self._life.graceful_restart:
+            if self._restarted:
+                log.warning("SIGUSR2 without bgp.graceful_restart is a stop like any other")
+            return False
+        return self._failure is None and (self._restarted or restart_is_under_way())
+
     def _end(self) -> None:
-        """Withdraw, wait for the acknowledgements and the drain time, remove NAT and addresses, end ExaBGP."""
-        log.info("stopping: withdrawing all")
+        """End, and leave all as it is for the next start; or else leave nothing."""
+        hitless = self._hitless()
         self._service.stopping(self._config.agent.drain_time + 2 * STOP_TIMEOUT)
+        self._device_events.stop()
         if self._consul is not None:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
-        done = self._reconciler.stop(self._config.agent.drain_time + STOP_TIMEOUT)
-        self._speaker.stop(timeout=3.0)
-        self._device_events.stop()
-        self._nat.stop()
-        if not done:  # ExaBGP did not answer; with it gone, no route leads here any more
-            try:
-                self._addresses.remove(self._addresses.owned())
-            except KernelError as error:
-                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
+        if hitless:
+            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart)
+            self._reconciler.leave()
+            self._speaker.leave(timeout=LEAVE_TIMEOUT)
+            self._nat.stop(remove=False)
+        else:
+            log.info("stopping: withdrawing all")
+            self._take_back()
         self._monitors.stop()
         self._web.stop()
         self._registrations.stop()
         self._claim.close()
         self._run_dir.close()
         self._notifier.close()
+
+    def _take_back(self) -> None:
+        """Withdraw, wait for the acknowledgements and the drain time, remove NAT and addresses, end ExaBGP."""
+        self._speaker.let_go()
+        done = self._reconciler.stop(self._config.agent.drain_time + STOP_TIMEOUT)
+        self._speaker.stop(timeout=LEAVE_TIMEOUT)
+        self._nat.stop()
+        if not done:  # ExaBGP did not answer; with it gone, no route leads here any more
+            try:
+                self._addresses.remove(self._addresses.owned())
+            except KernelError as error:
+                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
 
     # -- what the parts call -----------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class _Leaving:
     """An address that is not wanted any more: ours, or one that NAT rules of ours are about."""
 
     prefixes: frozenset[Prefix]  # the routes that lead to it
-    drain: bool  # whether such a route was announced by this run
+    drain: bool  # whether there was such a route
     clear_since: float | None = None
 
 
@@ -115,6 +115,11 @@ class Reconciler:
         if self._greenlet is not None:
             self._greenlet.kill()
         return done
+
+    def leave(self) -> None:
+        """Act no more, and leave all as it is."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
 
     def _left(self) -> bool:
         return bool(self._handed or self._nat.standing() or self._addresses.owned)
@@ -208,12 +213,15 @@ class Reconciler:
             leaving = self._leaving.get(address)
             if leaving is None:
                 prefixes = frozenset(self._led.get(address, ()))
-                leaving = self._leaving[address] = _Leaving(prefixes, drain=bool(prefixes))
+                # of a former run nobody knows what led there, but the peers may still have it
+                leaving = _Leaving(prefixes or frozenset({address.network}), drain=bool(prefixes))
+                self._leaving[address] = leaving
             if any(
                 self._speaker.route_state(prefix) is not RouteState.CLEAR
                 for prefix in leaving.prefixes - self._handed.keys()
             ):
                 leaving.clear_since = None
+                leaving.drain = True
                 continue
             if leaving.clear_since is None:
                 leaving.clear_since = now if leaving.drain else now - self._drain_time
@@ -270,6 +278,8 @@ class Reconciler:
         if self._complete and self._settled_at is None:
             self._settled_at = self._clock() + SETTLE
         self.ever_complete = self.ever_complete or self._is_complete(reasons)
+        if self.ever_complete:
+            self._speaker.complete()
 
     def _is_complete(self, reasons: Set[Reason]) -> bool:
         """Whether all is as it should be as far as this host goes. What takes too long is not waited for."""

@@ -31,10 +31,18 @@ class Repairs:
     def __init__(self) -> None:
         self._counts: Counter[Kind] = Counter()
 
-    def found(self, kind: Kind, what: str, number: int = 1) -> None:
-        """Count and log a drift of ``number`` things; ``what`` names them and ends up in one line of the log."""
+    def found(self, kind: Kind, what: str, number: int = 1, again: bool = False) -> None:
+        """Count and log a drift of ``number`` things; ``what`` names them and ends up in one line of the log.
+
+        ``again``: the very same as the last time, and not worth another line.
+        """
         self._counts[kind] += number
-        log.warning("drift: %s", what, extra={"drift": str(kind), "reason": f"drift-{kind}"})
+        log.log(
+            logging.DEBUG if again else logging.WARNING,
+            "drift: %s",
+            what,
+            extra={"drift": str(kind), "reason": f"drift-{kind}"},
+        )
 
     @property
     def counts(self) -> Mapping[Kind, int]:

@@ -108,6 +108,7 @@ class Bgp(Struct, forbid_unknown_fields=True):
     router_id: str = ""
     hold_time: int = 30
     lease: Duration = Duration(10)
+    graceful_restart: Duration = Duration(0)
     damping: Damping = field(default_factory=Damping)
     peers: list[Peer] = field(default_factory=list)
 

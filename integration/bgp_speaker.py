@@ -30,23 +30,33 @@ def route(prefix: str, *communities: str, origin: Origin = Origin.IGP) -> dict[s
 
 
 class Speaker:
-    """A speaker on ``host``. ``peers`` are keyword arguments of ``Peer``, with addresses as text."""
+    """A speaker on ``host``.
+
+    ``peers`` are keyword arguments of ``Peer``, with addresses as text; ``life`` those of ``Life``.
+    """
 
     def __init__(
-        self, host: Host, *peers: Mapping[str, Any], name: str = "speaker", env: Mapping[str, str] | None = None
+        self,
+        host: Host,
+        *peers: Mapping[str, Any],
+        name: str = "speaker",
+        env: Mapping[str, str] | None = None,
+        life: Mapping[str, float] | None = None,
     ) -> None:
+        self.host = host
         files = host.lab.dir / name
-        files.mkdir()
+        files.mkdir(exist_ok=True)
         self.run_dir = files / "run"
         self._socket = files / "control.sock"
-        arguments = [str(self._socket), str(self.run_dir), json.dumps(peers)]
+        self._socket.unlink(missing_ok=True)
+        arguments = [str(self._socket), str(self.run_dir), json.dumps(peers), json.dumps(life or {})]
         self.process: Process = host.spawn(sys.executable, "-m", __name__, *arguments, name=name, env=env)
         until(self._socket.exists, 10.0, f"the speaker answers; it says: {self.process.text()}")
 
-    def call(self, name: str, argument: object = None) -> Any:
+    def call(self, name: str, argument: object = None, timeout: float = 60.0) -> Any:
         """Make one call and return its answer."""
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(60)
+            control.settimeout(timeout)
             control.connect(str(self._socket))
             control.sendall(json.dumps([name, argument]).encode() + b"\n")
             control.shutdown(socket.SHUT_WR)
@@ -90,6 +100,15 @@ class Speaker:
         children = Path(f"/proc/{exabgp}/task/{exabgp}/children").read_text().split()
         return int(children[0]) if children else None
 
+    def say(self, command: str) -> None:
+        """Have ExaBGP told something that the speaker's books know nothing of."""
+        self.call("say", command)
+
+    def leave(self) -> None:
+        """End it without a word, as if to be started again."""
+        self.process.signal(signal.SIGUSR2)
+        until(lambda: not self.process.alive, 10.0, "the speaker has ended")
+
     def wait_up(self, count: int = 1, deadline: float = 20.0) -> None:
         """Wait until that many sessions are up."""
         until(lambda: sum(peer["state"] == "up" for peer in self.peers()) == count, deadline, f"{count} sessions up")
@@ -120,20 +139,23 @@ def _peer(told: Mapping[str, Any]) -> Peer:
 
 
 def main() -> None:
-    """Serve until SIGTERM, which ends ExaBGP in order."""
+    """Serve until SIGTERM, which ends ExaBGP in order, or SIGUSR2, which does so without a word."""
     import gevent
     from gevent import socket as gevent_socket
 
+    from consulcast.executor.bgp.life import Life
     from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+    from consulcast.repairs import Repairs
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s", datefmt="%T")
-    control, run_dir, peers = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    control, run_dir, peers, life = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
+    repairs = Repairs()
     changes = [0]
 
     def changed() -> None:
         changes[0] += 1
 
-    speaker = ExaBgpSpeaker(map(_peer, peers), run_dir, changed)
+    speaker = ExaBgpSpeaker(map(_peer, peers), run_dir, changed, life=Life(**life), repairs=repairs)
 
     def answer(name: str, argument: Any) -> object:
         match name:
@@ -162,6 +184,17 @@ def main() -> None:
                 return changes[0]
             case "last-child-error":
                 return speaker.last_child_error
+            case "repairs":
+                return repairs.counts
+            case "complete":
+                speaker.complete()
+            case "say":
+                speaker._dialogue._ledger.ask(argument, lambda ok: None)
+                speaker._dialogue._advance()
+            case "sweep":  # at once, not in half a minute
+                speaker._dialogue._sweep_at = 0.0
+            case "hang":
+                time.sleep(argument)
             case "hang-up":
                 connection = speaker._dialogue._connection
                 assert connection is not None
@@ -179,12 +212,22 @@ def main() -> None:
     os.rename(control + ".new", control)
     accepting = gevent.spawn(lambda: [gevent.spawn(serve, listener.accept()[0]) for _ in iter(int, 1)])
     ended = gevent.event.Event()
+    restarted: list[bool] = []
+
+    def leave() -> None:
+        restarted.append(True)
+        ended.set()
+
     gevent.signal_handler(signal.SIGTERM, ended.set)
+    gevent.signal_handler(signal.SIGUSR2, leave)
     ended.wait()
-    speaker.set([])
-    while not speaker.settled and speaker.peers():
-        gevent.sleep(0.005)
-    speaker.stop(5)
+    if restarted:
+        speaker.leave(5)
+    else:
+        speaker.set([])
+        while not speaker.settled and speaker.peers():
+            gevent.sleep(0.005)
+        speaker.stop(5)
     accepting.kill()
 
 

@@ -118,6 +118,14 @@ def test_origin_unknown_is_gocasts_word_for_incomplete() -> None:
     assert bgp("  origin: unknown").defaults.origin is Origin.INCOMPLETE
 
 
+def test_lease_and_graceful_restart_have_defaults_and_may_be_set() -> None:
+    plain = config.parse("file.yaml", MINIMAL)
+    assert (plain.lease, plain.graceful_restart) == (10, 0)
+    text = "bgp: {local_as: 1, peer_as: 2, lease: 0s, graceful_restart: 2m}"
+    told = config.parse("file.yaml", text)
+    assert (told.lease, told.graceful_restart) == (0, 120)
+
+
 def test_peers_inherit_what_bgp_says_and_override_it() -> None:
     found = bgp(
         "  hold_time: 9\n  local_ip: 198.51.100.1\n  peers:\n"
@@ -159,13 +167,16 @@ def test_password_file_is_read(tmp_path: Path) -> None:
             MINIMAL + "consul: {stale_limit: 20s, removal_hold: 30s}\n",
             "longer than restart_grace and removal_hold (30s)",
         ),
-        (MINIMAL[:-2] + ", lease: 1s}\n", "bgp.lease: must be from 2s to 1h"),
         (
             MINIMAL[:-2] + ", damping: {reuse: 5000}}\n",
             "bgp.damping.reuse: must be 100 at least and less than suppress",
         ),
         (MINIMAL[:-2] + ", damping: {max_suppress: 1m}}\n", "bgp.damping.max_suppress: is too short for suppress"),
         (MINIMAL[:-2] + ", damping: {half_life: 0s}}\n", "bgp.damping.half_life: must be from 1s"),
+        ("bgp: {local_as: 1, peer_as: 2, lease: 1s}", "file.yaml:1: bgp.lease: must be from 2s to 10m, or 0s for none"),
+        ("bgp: {local_as: 1, peer_as: 2, lease: 11m}", "bgp.lease: must be"),
+        ("bgp: {local_as: 1, peer_as: 2, graceful_restart: 4096s}", "bgp.graceful_restart: must be whole seconds from"),
+        ("bgp: {local_as: 1, peer_as: 2, graceful_restart: 1500ms}", "bgp.graceful_restart: must be whole seconds"),
         (MINIMAL + "consul: {token: a, token_file: /b}\n", "file.yaml:2: consul.token_file"),
         (MINIMAL + "agent: {consul_token: a}\nconsul: {token: b}\n", "agent.consul_token: differs from consul.token"),
         (MINIMAL + "apps:\n- vip: 203.0.113.1/32\n", "file.yaml:3: apps[0]: the key 'name' is missing"),

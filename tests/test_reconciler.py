@@ -64,6 +64,10 @@ class FakeSpeaker:
         self.sessions: tuple[PeerStatus, ...] = ()
         self.carried = True
         self.unacknowledged: set[Prefix] = set()
+        self.completed = False
+
+    def complete(self) -> None:
+        self.completed = True
 
     def set(self, routes: Iterable[Route]) -> None:
         wanted = {route.prefix: route for route in routes}
@@ -629,3 +633,53 @@ def test_stop_removes_nat_rules_between_routes_and_addresses(make: Make) -> None
     world.script.clear()
     assert world.reconciler.stop(timeout=5.0)
     assert world.script == [f"withdraw {VIP}", "nat -53", f"remove {VIP}"]
+
+
+def pending(vip: str) -> Intent:
+    """A VIP whose monitors have not looked yet."""
+    return dataclasses.replace(intent(vip, announce=False), reason=Reason.MONITOR_PENDING)
+
+
+def test_all_is_called_complete_when_every_source_and_monitor_has_answered_and_all_is_announced(make: Make) -> None:
+    other = "203.0.113.11/32"
+    world = make().begin()
+    world.wants(intent(), complete=False)
+    assert not world.speaker.completed
+    world.wants(intent(), pending(other))
+    assert not world.speaker.completed
+    world.addresses.refuse = "not now"
+    world.wants(intent(), intent(other))
+    assert world.speaker.completed, "what cannot be is decided too"
+
+
+def test_all_is_not_called_complete_while_a_route_is_on_its_way(make: Make) -> None:
+    world = make().begin()
+    world.speaker.unacknowledged.add(notation.vip(VIP).prefix)
+    world.wants(intent())
+    assert not world.speaker.completed
+    world.speaker.unacknowledged.clear()
+    world.acts()
+    assert world.speaker.completed
+
+
+def test_address_of_a_former_run_stays_while_peers_may_hold_its_route_and_for_the_drain_time(make: Make) -> None:
+    world = make(drain_time=1.0)
+    left = notation.vip(VIP).local
+    world.addresses.ours.add(left)
+    world.speaker.unacknowledged.add(notation.vip(VIP).prefix)
+    world.begin()
+    assert world.wants() == []
+    assert world.acts(5.0) == []
+    world.speaker.unacknowledged.clear()
+    assert world.acts() == []
+    assert world.acts(1.0) == [f"remove {VIP}"]
+
+
+def test_left_as_it_is_nothing_is_taken_back(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.script.clear()
+    world.reconciler.leave()
+    world.reconciler.set((), complete=True)
+    gevent.sleep(0.01)
+    assert world.script == []

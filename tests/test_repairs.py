@@ -21,3 +21,12 @@ def test_a_drift_is_counted_and_logged_in_one_line(caplog: pytest.LogCaptureFixt
         "drift: address 203.0.113.10/32 was removed by somebody else",
         "drift: 3 routes were missing",
     ]
+
+
+def test_the_same_again_is_counted_and_not_worth_another_line(caplog: pytest.LogCaptureFixture) -> None:
+    repairs = Repairs()
+    with caplog.at_level(logging.INFO):
+        repairs.found(Kind.EXABGP, "ExaBGP has ended")
+        repairs.found(Kind.EXABGP, "ExaBGP has ended", again=True)
+    assert repairs.counts[Kind.EXABGP] == 2
+    assert caplog.messages == ["drift: ExaBGP has ended"]

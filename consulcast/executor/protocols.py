@@ -38,7 +38,7 @@ class PeerStatus:
 class RouteState(StrEnum):
     """How far a prefix is on its way to or from the peers."""
 
-    CLEAR = "clear"  # no peer has it, and no command that could give it to one is under way
+    CLEAR = "clear"  # no peer has it, or keeps it over a restart, and no command that could give it to one is under way
     PENDING = "pending"  # a command about it waits for its acknowledgement, or to be sent
     HANDED_OVER = "handed-over"  # acknowledged for every peer that can carry it; none of these sessions is up
     ANNOUNCED = "announced"  # acknowledged, and one session at least is up
@@ -54,6 +54,9 @@ class Speaker(Protocol):
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""
+
+    def complete(self) -> None:
+        """All that should be announced has been set, so peers need not keep what a former run has announced."""
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Every peer's session, in the order of the configuration."""

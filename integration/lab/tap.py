@@ -20,6 +20,7 @@ _ETH_P_ALL = 3
 _MARKER = b"\xff" * 16
 _UPDATE = 2
 _MP_REACH, _MP_UNREACH = 14, 15
+_EMPTY = 23  # length of an UPDATE without anything, which ends IPv4; of other families an empty MP_UNREACH_NLRI does
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ class Update:
     source: str  # the address that sent it
     announced: frozenset[str]
     withdrawn: frozenset[str]
+
+
+@dataclass(frozen=True)
+class EndOfRib:
+    """One End-of-RIB marker (RFC 4724 section 2): no UPDATE of this IP version is missing any more."""
+
+    at: int
+    source: str
+    version: int
 
 
 @dataclass
@@ -89,6 +99,7 @@ class UpdateTap:
         self._ports = frozenset(ports)
         self._streams: dict[tuple[bytes, int, bytes, int], _Stream] = {}
         self._updates: list[Update] = []
+        self._ends: list[EndOfRib] = []
         self._news = threading.Condition()
         self._closing = False
         self._caught_up = 0  # how often the reader has read everything that was there when it was asked to
@@ -128,11 +139,18 @@ class UpdateTap:
             self._catch_up()
             return list(self._updates)
 
+    def ends_of_rib(self) -> list[EndOfRib]:
+        """Return every End-of-RIB marker that has arrived since the start, or the last ``clear``."""
+        with self._news:
+            self._catch_up()
+            return list(self._ends)
+
     def clear(self) -> None:
         """Forget every UPDATE that has arrived."""
         with self._news:
             self._catch_up()
             self._updates.clear()
+            self._ends.clear()
 
     def count(self, prefix: str) -> int:
         """Return how many UPDATEs announced or withdrew ``prefix``."""
@@ -174,9 +192,10 @@ class UpdateTap:
     def _read(self) -> None:
         while not self._closing:
             ready, _, _ = select.select([self._socket, self._nudged], [], [])
-            updates = [update for packet, at in self._packets() for update in self._take(packet, at)]
+            messages = [message for packet, at in self._packets() for message in self._take(packet, at)]
             with self._news:
-                self._updates += updates
+                self._updates += (message for message in messages if isinstance(message, Update))
+                self._ends += (message for message in messages if isinstance(message, EndOfRib))
                 if self._nudged in ready:
                     self._caught_up += len(self._nudged.recv(64))
                 self._news.notify_all()
@@ -192,7 +211,7 @@ class UpdateTap:
                 at = next((_nanoseconds(data) for _, kind, data in ancillary if kind == _SO_TIMESTAMPNS), 0)
                 yield packet, at
 
-    def _take(self, packet: bytes, at: int) -> Iterator[Update]:
+    def _take(self, packet: bytes, at: int) -> Iterator[Update | EndOfRib]:
         if packet[0] >> 4 == 4 and packet[9] == socket.IPPROTO_TCP:
             head = (packet[0] & 15) * 4
             source, target = packet[12:16], packet[16:20]
@@ -211,8 +230,11 @@ class UpdateTap:
         for message in stream.messages():
             if message[18] == _UPDATE:
                 announced, withdrawn = parse_update(message[19:])
+                sender = str(ipaddress.ip_address(source))
                 if announced or withdrawn:
-                    yield Update(at, str(ipaddress.ip_address(source)), announced, withdrawn)
+                    yield Update(at, sender, announced, withdrawn)
+                else:
+                    yield EndOfRib(at, sender, 6 if len(message) > _EMPTY else 4)
 
 
 def parse_update(body: bytes) -> tuple[frozenset[str], frozenset[str]]:

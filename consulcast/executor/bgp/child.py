@@ -18,7 +18,9 @@ from gevent import os as gevent_os
 from gevent import socket as gevent_socket
 from gevent.event import Event
 
+from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.run_directory import RunDirectory
+from consulcast.repairs import Kind, Repairs
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ _posix_spawn = monkey.get_original("os", "posix_spawn")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between two starts
 _STEADY = 30.0  # seconds of running after which the pauses begin small again
+_FRESH = 2.0  # seconds after we stood still: for verdicts that are old by then to be looked at again
 _CONNECT = 20.0  # seconds that a new ExaBGP has to start the relay
 _LOOK_AT_LOG = 600.0  # seconds between two looks at the size of ExaBGP's log
 _RELAY = Path(__file__).with_name("relay.py")
@@ -56,8 +59,12 @@ class Child:
         on_connect: Callable[[gevent_socket.socket], None],
         on_end: Callable[[str], None],
         spawn: Spawn,
+        life: Life,
+        heart: Heart,
+        repairs: Repairs,
     ) -> None:
         self._directory = directory
+        self._life, self._heart, self._repairs = life, heart, repairs
         self._on_connect = on_connect
         self._on_end = on_end
         self._spawn_greenlet = spawn
@@ -72,9 +79,9 @@ class Child:
         self.last_error = ""
 
     @staticmethod
-    def relay_command(directory: RunDirectory, lease: float) -> tuple[str, ...]:
-        """The command line of the relay, for ExaBGP's configuration. ``lease``: see ``relay``."""
-        return (os.path.abspath(sys.executable), "-IS", str(_RELAY), str(directory.socket), f"{lease:g}")
+    def relay_command(directory: RunDirectory, life: Life) -> tuple[str, ...]:
+        """The command line of the relay, for ExaBGP's configuration."""
+        return (os.path.abspath(sys.executable), "-IS", str(_RELAY), str(directory.socket), f"{life.lease:g}")
 
     def start(self) -> None:
         """Listen for the relay and start ExaBGP, whose configuration is in the directory already.
@@ -93,10 +100,13 @@ class Child:
         """Kill ExaBGP, which is then started again."""
         self._signal(signal.SIGKILL, reason)
 
-    def stop(self, timeout: float) -> None:
-        """End ExaBGP in order, or after ``timeout`` seconds by force."""
+    def stop(self, timeout: float, silently: bool = False) -> None:
+        """End ExaBGP in order, or after ``timeout`` seconds by force.
+
+        In order, every session ends with a Cease; ``silently``, with nothing but a closed connection.
+        """
         self._stopping.set()
-        self._signal(signal.SIGTERM, "stopped")
+        self._signal(signal.SIGKILL if silently else signal.SIGTERM, "stopped")
         if self.pid is not None and not self._ended.wait(timeout):
             log.warning("ExaBGP did not end in %.1f s and is killed", timeout)
             self._signal(signal.SIGKILL, "stopped")
@@ -127,15 +137,18 @@ class Child:
                 while not self._ended.wait(_LOOK_AT_LOG):
                     self._directory.trim_log()
                 reason = self._reason()
+            stood_still = self._heart.missed(time.monotonic())
             if self._stopping.is_set():
                 log.info("ExaBGP has ended")
             else:
+                if stood_still:
+                    reason = f"this process stood still for {stood_still:.0f} s, longer than bgp.lease"
                 self.last_error = reason
-                log.log(logging.DEBUG if reason == said else logging.ERROR, "ExaBGP has ended: %s", reason)
+                self._repairs.found(Kind.EXABGP, f"ExaBGP has ended: {reason}", again=reason == said)
                 said = reason
             self._on_end(reason)
             pause = next_pause(pause, time.monotonic() - started)
-            self._stopping.wait(pause)
+            self._stopping.wait(_FRESH if stood_still else pause)
 
     def _start(self) -> None:
         self._ended.clear()
@@ -146,7 +159,7 @@ class Child:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
         launcher = "consulcast.executor.bgp.launcher"
         files = (str(self._directory.configuration), str(self._directory.settings))
-        arguments = [sys.executable, "-P", "-m", launcher, str(os.getpid()), *files]
+        arguments = [sys.executable, "-P", "-m", launcher, str(os.getpid()), str(int(self._life.death_signal)), *files]
         log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

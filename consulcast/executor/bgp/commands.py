@@ -10,7 +10,7 @@ import re
 
 from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
-from consulcast.model import CommunityKind, Prefix, Route
+from consulcast.model import CommunityKind, IPAddress, Prefix, Route
 
 SHOW_NEIGHBORS = "show neighbor json"
 # Reads the configuration file again. With `patches.reload_in_order` it is answered in order, and truly.
@@ -19,8 +19,10 @@ RELOAD = "reload"
 # commands that came earlier; unlike other such answers it begins with a line that tells it from theirs.
 NUDGE = "version"
 
+# Asks for a part of what a peer is told, with `patches.table_in_parts`: its address, the part, and how many there are.
+TABLE = "table"
+
 _LOCAL_PREFERENCE = 100  # of iBGP, as in GoCast; RFC 4271 section 5.1.5
-_ADMINISTRATIVE_SHUTDOWN = 2  # subcode of Cease, RFC 4486
 
 _HALF = r"[0-9]{1,10}"
 _KINDS = (
@@ -43,7 +45,7 @@ def announce(peer: Peer, route: Route) -> str | None:
     next_hop = peer.next_hop(route.prefix)
     if next_hop is None:
         return None
-    words = [f"neighbor {peer.address} announce route {route.prefix} next-hop {next_hop} origin {route.origin}"]
+    words = [to(peer.address, f"announce route {route.prefix} next-hop {next_hop} origin {route.origin}")]
     if peer.internal:
         words.append(f"local-preference {_LOCAL_PREFERENCE}")
     for kind, keyword, form in _KINDS:
@@ -58,12 +60,25 @@ def announce(peer: Peer, route: Route) -> str | None:
 
 def withdraw(peer: Peer, prefix: Prefix) -> str:
     """Write the command that withdraws ``prefix`` from ``peer``. Withdrawing what is not there is no error."""
-    return f"neighbor {peer.address} withdraw route {prefix}"
+    return to(peer.address, f"withdraw route {prefix}")
 
 
-def teardown(peer: Peer) -> str:
-    """Write the command that ends the session with a NOTIFICATION, so that the peer knows it was meant."""
-    return f"neighbor {peer.address} teardown {_ADMINISTRATIVE_SHUTDOWN}"
+def to(peer: IPAddress, command: str) -> str:
+    """Address a command to one peer."""
+    return f"neighbor {peer} {command}"
+
+
+def end_of_rib(peer: IPAddress, version: int) -> str:
+    """Write the command that tells a peer that it has all routes of an IP version (RFC 4724).
+
+    Without a session it is answered `error` at once, ahead of earlier commands: nothing else may be under way.
+    """
+    return to(peer, f"announce eor ipv{version} unicast")
+
+
+def table(peer: IPAddress, part: int, parts: int) -> str:
+    """Write the question for a part of a peer's table."""
+    return f"{TABLE} {peer} {part} {parts}"
 
 
 def _by_number(text: str) -> list[tuple[int, str]]:

@@ -12,8 +12,10 @@ _GTSM_TTL = 255  # RFC 5082 section 3
 _WORD = re.compile(r"[A-Za-z0-9_./+@:=-]+")  # what ExaBGP's tokeniser passes on unchanged without quotes
 
 
-def render(peers: Iterable[Peer], relay: Sequence[str]) -> str:
+def render(peers: Iterable[Peer], relay: Sequence[str], graceful_restart: int = 0) -> str:
     """Render the configuration for ``peers``, with ``relay`` (program and arguments) as the API process.
+
+    ``graceful_restart``: seconds that peers keep our routes over a restart; 0 for not at all.
 
     Raises ``PeerError`` when two peers have one address, ``BgpError`` when a word of ``relay`` cannot be written.
     """
@@ -23,7 +25,7 @@ def render(peers: Iterable[Peer], relay: Sequence[str]) -> str:
         if peer.address in seen:  # commands select a neighbour by its address
             raise PeerError(f"peer {peer.address} is configured twice")
         seen.add(peer.address)
-    return "\n".join([_process(relay), *map(_neighbor, peers)])
+    return "\n".join([_process(relay), *(_neighbor(peer, graceful_restart) for peer in peers)])
 
 
 def _process(relay: Sequence[str]) -> str:
@@ -35,7 +37,12 @@ def _process(relay: Sequence[str]) -> str:
     return f"process consulcast {{\n    run {' '.join(relay)};\n    encoder json;\n}}\n"
 
 
-def _neighbor(peer: Peer) -> str:
+def _neighbor(peer: Peer, graceful_restart: int) -> str:
+    capabilities = ["asn4 enable;", "route-refresh enable;"]
+    if peer.extended_next_hop:
+        capabilities.append("nexthop enable;")
+    if graceful_restart:
+        capabilities.append(f"graceful-restart {graceful_restart};")
     statements = [
         f"router-id {peer.router_id};",
         f"local-address {peer.local_address};",
@@ -46,8 +53,9 @@ def _neighbor(peer: Peer) -> str:
         *_security(peer),
         "adj-rib-in false;",  # what peers send is neither stored nor parsed
         "adj-rib-out true;",  # kept, to be sent again after a reconnect
-        # No graceful restart: with it the death of ExaBGP would leave stale routes at the peer.
-        f"capability {{ asn4 enable; route-refresh enable; {'nexthop enable; ' * peer.extended_next_hop}}}",
+        f"capability {{ {' '.join(capabilities)} }}",
+        # End-of-RIB has the peer drop what it still held; ExaBGP would say it before it has been told any route.
+        *(["manual-eor true;"] if graceful_restart else []),
         f"family {{ {' '.join(f'ipv{version} unicast;' for version in peer.versions)} }}",
         *(["nexthop { ipv4 unicast ipv6; }"] if peer.extended_next_hop else []),
         # `packets`, not `parsed`: with `parsed` ExaBGP would decode every UPDATE received, and a NOTIFICATION

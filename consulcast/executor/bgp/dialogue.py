@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -14,24 +15,28 @@ from gevent.event import Event
 
 from consulcast.executor.bgp import commands, events
 from consulcast.executor.bgp.child import Spawn
+from consulcast.executor.bgp.drift import Drift
+from consulcast.executor.bgp.graceful import GracefulRestart
 from consulcast.executor.bgp.ledger import Ledger
+from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
-from consulcast.executor.bgp.relay import SIGN_OF_LIFE
 from consulcast.executor.bgp.sessions import Sessions
-from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
+from consulcast.executor.protocols import PeerStatus, RouteState
 from consulcast.model import IPAddress, Prefix, Route
-from consulcast.repairs import Kind, Repairs
+from consulcast.repairs import Repairs
 
 log = logging.getLogger(__name__)
 
 WEDGED = 10.0  # seconds without an answer after which ExaBGP is ended; it then keeps no session alive either
 GRACE = 1.0  # seconds to read what came meanwhile, should it have been us who stood still
+ASK = 5.0  # seconds between two questions to an ExaBGP that has nothing to do, which shows that it answers
+SWEEP = 30.0  # seconds between two looks at ExaBGP's table
 TAKEN_OVER = 5.0  # seconds that ExaBGP has to take over other peers, after which it is ended; a reload takes 0.02
 _CHECK_AGAIN = 0.2  # seconds
-_ASK_EVERY = 7.0  # seconds between two questions to an idle ExaBGP: with WEDGED sooner than the usual hold time is over
 _UNSENT = 0.01  # seconds to wait for room in the socket; the window of commands nearly always fits
 _CHUNK = 65536
+_ALIVE = b"\0"  # a sign of life, which the relay keeps to itself
 
 
 class Dialogue:
@@ -46,16 +51,17 @@ class Dialogue:
         peers: Sequence[Peer],
         on_change: Callable[[], None],
         kill: Callable[[str], None],
-        lease: float,
-        repairs: Repairs,
         spawn: Spawn,
         clock: Callable[[], float],
+        life: Life | None = None,
+        heart: Heart | None = None,
+        repairs: Repairs | None = None,
     ) -> None:
+        self._life = life or Life()
+        self._heart = heart or Heart(self._life.lease, clock())
         self._peers = peers
         self._on_change = on_change
         self._kill = kill
-        self._lease = lease
-        self._repairs = repairs
         self._spawn = spawn
         self._clock = clock
         self._ledger = Ledger(peers)
@@ -71,12 +77,21 @@ class Dialogue:
         self._unproven: float | None = None  # since when ExaBGP has not shown that it has the peers as they are
         self._watching = False
         self._looked = Event()  # ExaBGP has told how its sessions are
+        self._ask_at, self._sweep_at = 0.0, 0.0
+        self._drift = Drift(self._ledger, repairs or Repairs())
+        self._restart = GracefulRestart(self._life.graceful_restart, (peer.address for peer in peers), clock())
+        self._ending_rib = False  # an End-of-RIB is under way
 
     def start(self) -> None:
         """Begin to watch over the connection that will be made."""
         if not self._watching:
             self._watching = True
-            self._greenlets += [self._spawn(self._watch), self._spawn(self._live)]
+            self._greenlets += [self._spawn(self._watch), self._spawn(self._pulse)]
+
+    def complete(self) -> None:
+        """All that should be announced is wanted by now."""
+        if self._restart.complete():
+            self._advance()
 
     def set(self, routes: Iterable[Route]) -> None:
         """Replace the whole desired table."""
@@ -87,6 +102,8 @@ class Dialogue:
         """Replace the peers; the configuration file has them already if ExaBGP is ``running``."""
         self._peers = change.peers
         self._ledger.set_peers(change, running)
+        for peer in change.removed:
+            self._restart.removed(peer.address, self._clock())
         self._sessions.set_peers(change)
         if running and change.of_sessions:
             self._unproven = self._clock() if change.peers else None
@@ -104,7 +121,9 @@ class Dialogue:
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""
-        return self._ledger.state(prefix, self._sessions.carries)
+        state = self._ledger.state(prefix, self._sessions.carries)
+        held = state is RouteState.CLEAR and self._restart.holds(prefix, self._clock())
+        return RouteState.PENDING if held else state
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Every peer's session."""
@@ -115,18 +134,19 @@ class Dialogue:
         """Whether ExaBGP has acknowledged the whole desired table, and the withdrawal of all else."""
         return self._ledger.settled
 
-    def farewell(self, timeout: float) -> None:
-        """End the sessions with a Cease, within ``timeout`` seconds; ExaBGP's own end would only close them."""
+    @property
+    def said(self) -> bool:
+        """Whether ExaBGP has answered every command about a route."""
+        return self._ledger.said
+
+    def let_go(self) -> None:
+        """Wait no more for peers to drop what they may hold of a session before: everything ends now."""
+        self._restart.let_go()
+        self._on_change()
+
+    def leave(self) -> None:
+        """Say nothing more about routes: the sessions are about to end."""
         self._closing = self._sessions.closing = True
-        up = {status for status in self._sessions.statuses() if status.state is SessionState.UP}
-        if self._connection is None or not up:
-            return
-        addresses = {status.address for status in up}
-        self._say(commands.teardown(peer) for peer in self._peers if peer.address in addresses)
-        deadline = self._clock() + timeout
-        # ExaBGP connects again within milliseconds: what counts is that the session went down, not that it is
-        while self._connection is not None and up & set(self._sessions.statuses()) and self._clock() < deadline:
-            gevent.sleep(0.002)
 
     def close(self) -> None:
         """Stop reading and writing."""
@@ -149,12 +169,13 @@ class Dialogue:
 
     def ended(self, reason: str) -> None:
         """Take in that ExaBGP has ended."""
-        if not self._closing and self._peers:
-            self._repairs.found(Kind.EXABGP, f"ExaBGP has ended and is started again: {reason}")
         self._drop()
         self._unproven = None  # the next one reads the file as it is
-        self._ledger.forget()
+        before = self._sessions.up()
         self._sessions.ended(reason)
+        self._follow(before)  # asks the ledger what they know
+        self._ledger.forget()
+        self._wake.set()
         self._on_change()
 
     def _drop(self) -> None:
@@ -164,6 +185,8 @@ class Dialogue:
             self._connection.close()
             self._connection = None
             self._ledger.disconnected()
+            self._drift.end()
+            self._ending_rib = False
 
     # Writing. It never waits: a change is on its way to ExaBGP when `set` returns.
 
@@ -174,6 +197,8 @@ class Dialogue:
         now = self._clock()
         if not self._ledger.under_way:
             self._answered = now
+        self._drift.ask()
+        self._end_rib()
         self._say([] if self._unsent else self._ledger.take(now))
         self._wake.set()
 
@@ -200,32 +225,36 @@ class Dialogue:
                 self._kill(f"it did not take over its new peers in {TAKEN_OVER:.0f} s, so all sessions are reset")
             if due:
                 self._advance()
+                if self._life.graceful_restart:
+                    self._on_change()  # a peer may have dropped what it held
 
-    def _live(self) -> None:
-        """Show the relay that we live, and have ExaBGP show that it does: idle, it would not be missed for long."""
-        pause = min(self._lease / 3, _ASK_EVERY / 2) if self._lease else _ASK_EVERY / 2
-        asked_at = self._clock()
+    def _pulse(self) -> None:
+        """Say that we live, and look after what no event tells of."""
         while True:
-            gevent.sleep(pause)
-            if self._connection is None or self._closing:
+            gevent.sleep(self._life.pause)
+            now = self._clock()
+            self._heart.beat(now)
+            if self._connection is None:
                 continue
-            if not self._unsent and self._lease:
-                self._unsent += SIGN_OF_LIFE
-                self._say([])
-            if self._clock() - asked_at >= _ASK_EVERY:
-                asked_at = self._clock()
+            self._unsent += _ALIVE
+            self._say([])
+            if now >= self._ask_at and not self._ledger.under_way:
+                self._ask_at = now + ASK
                 self._ledger.check()
-                self._advance()
+            if now >= self._sweep_at:
+                self._sweep_at = now + SWEEP
+                self._drift.begin(peer.address for peer in self._peers)
+            self._advance()
 
     def _patience(self) -> float | None:
         """Seconds until something is due; None if nothing is."""
-        if self._connection is None or self._closing:
-            return None
-        if self._unsent:
-            return _UNSENT
-        deadline = min(self._ledger.next_retry, self._taken_over_by())
-        if self._ledger.under_way:
-            deadline = min(deadline, self._answered + WEDGED)
+        deadline = self._restart.next_deadline(self._clock())
+        if self._connection is not None and not self._closing:
+            if self._unsent:
+                return _UNSENT
+            deadline = min(deadline, self._ledger.next_retry, self._taken_over_by())
+            if self._ledger.under_way:
+                deadline = min(deadline, self._answered + WEDGED)
         return None if deadline == math.inf else max(_UNSENT, deadline - self._clock())
 
     def _taken_over_by(self) -> float:
@@ -280,7 +309,33 @@ class Dialogue:
             self._check(event)
             self._sessions.seen = {session.peer: session for session in event.sessions}
             self._looked.set()
-        return event is not None and self._sessions.apply(event)
+        if isinstance(event, events.Table):
+            self._drift.compare(event)
+            return False
+        before = self._sessions.up()
+        changed = event is not None and self._sessions.apply(event)
+        self._follow(before)
+        return changed
+
+    def _follow(self, before: Iterable[IPAddress]) -> None:
+        """Tell the books about graceful restart which sessions have begun or ended."""
+        after = self._sessions.up()
+        for peer in set(before).difference(after):
+            self._restart.down(peer, self._ledger.known_to(peer), self._clock())
+        for peer in set(after).difference(before):
+            self._restart.up(peer, self._sessions.versions(peer))
+
+    def _end_rib(self) -> None:
+        """Say End-of-RIB to whom it is due, one after the other."""
+        due = self._restart.next() if self._ledger.said and not self._ending_rib else None
+        if due is not None:
+            self._ending_rib = True
+            self._ledger.say_alone(commands.end_of_rib(*due), functools.partial(self._rib_ended, *due))
+
+    def _rib_ended(self, peer: IPAddress, version: int, ok: bool) -> None:
+        self._ending_rib = False
+        self._restart.said(peer, version, ok)
+        self._on_change()
 
     def _check(self, snapshot: events.Snapshot) -> None:
         """Look whether ExaBGP has the peers that it should have; if not, have it read them again."""

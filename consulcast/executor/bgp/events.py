@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from consulcast.executor.bgp import notification
 from consulcast.executor.bgp.peer import Peer
-from consulcast.model import IPAddress
+from consulcast.model import IPAddress, Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,17 @@ class Snapshot:
     sessions: tuple[Session, ...]
 
 
-Event: TypeAlias = Acknowledged | Nudged | Negotiated | Up | Down | Notified | Snapshot
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A part of what a peer is told: its prefixes, each with the command that announced it (less the peer)."""
+
+    peer: IPAddress
+    part: int
+    parts: int
+    routes: Mapping[Prefix, str]
+
+
+Event: TypeAlias = Acknowledged | Nudged | Negotiated | Up | Down | Notified | Snapshot | Table
 
 
 def parse(line: bytes) -> Event | None:
@@ -118,6 +128,8 @@ def parse(line: bytes) -> Event | None:
 
 
 def _event(told: dict[str, Any]) -> Event | None:
+    if "table" in told:
+        return _table(told)
     kind = told["type"]
     if "neighbor" not in told:  # ExaBGP's own shutdown
         return None
@@ -133,6 +145,11 @@ def _event(told: dict[str, Any]) -> Event | None:
         text = notification.describe(bytes.fromhex(neighbor["message"]["body"].removeprefix("0x")))
         return Notified(peer, f"{'received' if neighbor['direction'] == 'receive' else 'sent'} {text}")
     return None  # `connected`: seen before refused attempts too, so it tells nothing
+
+
+def _table(told: dict[str, Any]) -> Table:
+    routes = {ipaddress.ip_network(prefix, strict=False): str(line) for prefix, line in told["routes"].items()}
+    return Table(ipaddress.ip_address(told["table"]), told["part"], told["parts"], routes)
 
 
 def _snapshot(told: list[dict[str, Any]]) -> Snapshot:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,11 +39,15 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """A command under way. ``key`` is None for one that is about no route; ``announced`` is None to withdraw."""
+    """A command under way. ``key`` is None for one that is about no route; ``announced`` is None to withdraw.
+
+    ``answered`` is called with whether it was answered `done`.
+    """
 
     line: str
     key: Key | None = None
     announced: str | None = None
+    answered: Callable[[bool], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Ledger:
         self._reload_at = math.inf  # when ExaBGP must be told to read its configuration
         self._reloading = False  # that is under way
         self._checking = False  # it has; now it is asked what it makes of it
+        self._alone: _Command | None = None  # to be said when nothing else is under way
+        self._question: _Command | None = None  # to be asked when nothing else is to be said
         # Peers whose session ends or begins anew with the next reading of the configuration, or with the one under way.
         self._leaving: set[IPAddress] = set()
         self._renewed: set[IPAddress] = set()
@@ -171,6 +177,9 @@ class Ledger:
         self._retry(now)
         if now >= self._reload_at:
             taken = [] if self._flight else [self._take_reload()]
+        elif self._alone is not None:
+            taken = [] if self._flight else [self._alone]
+            self._alone = None if taken else self._alone
         else:
             taken = [] if self._reloading else self._take_routes()
         self._flight.extend(taken)
@@ -195,6 +204,8 @@ class Ledger:
             line = announced or commands.withdraw(self._peers[key.peer], key.prefix)
             self._flying.add(key)
             taken.append(_Command(line, key, announced))
+        if self._question is not None and not self._flight and not taken:
+            taken, self._question = [self._question], None
         return taken
 
     def _take_reload(self) -> _Command:
@@ -209,6 +220,20 @@ class Ledger:
         """Have ExaBGP asked how its sessions are."""
         self._checking = True
 
+    def ask(self, line: str, answered: Callable[[bool], None]) -> None:
+        """Have something asked when nothing else is to be said."""
+        self._question = _Command(line, answered=answered)
+
+    def say_alone(self, line: str, answered: Callable[[bool], None]) -> None:
+        """Have something said when nothing else is under way."""
+        self._alone = _Command(line, answered=answered)
+
+    def say_again(self, keys: Iterable[Key]) -> None:
+        """Have said again what should be known about ``keys``: ExaBGP knows something else."""
+        for key in keys:
+            self._suspect.add(key)
+            self._mark(key)
+
     def acknowledge(self, ok: bool, now: float) -> bool:
         """Take the answer to the oldest command in. Returns whether it changes how far a route is.
 
@@ -217,6 +242,8 @@ class Ledger:
         command = self._flight.popleft()
         if command.line == commands.RELOAD:
             return self._reloaded(ok, now)
+        if command.answered is not None:
+            command.answered(ok)
         if command.key is None:
             return False
         self._progress = True
@@ -290,6 +317,7 @@ class Ledger:
             self._renewed |= self._renewed_now & self._peers.keys()
             self.reload(-math.inf)
         self._reloading = self._checking = False
+        self._alone = self._question = None
         self._queue_all()
 
     def forget(self) -> None:
@@ -298,6 +326,7 @@ class Ledger:
         self._suspect.clear()
         self._flying.clear()
         self._flight.clear()
+        self._alone = self._question = None
         self._settle_configuration()  # the next ExaBGP will have read it
         self._queue_all()
 
@@ -328,6 +357,27 @@ class Ledger:
         """Whether ExaBGP has acknowledged all that is wanted, and that all else is withdrawn."""
         routes = self._flying or self._withdrawals or self._announcements or self._refused
         return not (routes or self._leaving or self.outdated)
+
+    @property
+    def said(self) -> bool:
+        """Whether all that can be said is: every command about a route is answered, some perhaps refused."""
+        return not (self._flying or self._withdrawals or self._announcements or self.outdated)
+
+    def told(self, key: Key) -> str | None:
+        """What was acknowledged about ``key``: the command that announced it."""
+        return self._told.get(key)
+
+    def all_told(self) -> Collection[Key]:
+        """Every prefix at every peer that was announced."""
+        return self._told.keys()
+
+    def unsure(self, key: Key) -> bool:
+        """Whether something about ``key`` is under way, or is yet to be said, or ExaBGP may know something else."""
+        return key in self._flying or key in self._suspect or key in self._withdrawals or key in self._announcements
+
+    def known_to(self, peer: IPAddress) -> Set[Prefix]:
+        """Every prefix that a peer may have been told."""
+        return {key.prefix for key in (*self._told, *self._suspect, *self._flying) if key.peer == peer}
 
     @property
     def outdated(self) -> bool:

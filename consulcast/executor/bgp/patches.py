@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import json
 import os
 import select
 import socket
@@ -33,6 +34,7 @@ def apply(after_privileges: Callable[[], None]) -> None:
     reload_in_order()
     cease()
     forget_closed_sockets()
+    table_in_parts()
     call_after_privileges(after_privileges)
 
 
@@ -193,6 +195,60 @@ def forget_closed_sockets() -> None:
         yield from wait(self, sleeptime)
 
     Reactor._wait_for_io = _wait_for_io
+
+
+def table_in_parts() -> None:
+    """Tell a part of what a peer is told, as the commands that announced it: ``table ADDRESS PART PARTS``.
+
+    ExaBGP's own ``show adj-rib out`` answers one line for every route of every peer, with everything that comes
+    later waiting behind it: for 1,000 routes that is half a second. This one takes 1 ms for 100 of them.
+    """
+    from exabgp.reactor.api import API
+    from exabgp.reactor.api.command import Command
+    from exabgp.reactor.api.command.limit import match_neighbors
+    from exabgp.reactor.loop import Reactor
+    from exabgp.rib.cache import Cache
+    from exabgp.rib.outgoing import OutgoingRIB
+
+    parse, add = API.api_route, OutgoingRIB.add_to_rib
+    _check(parse, 0x7FFC4E65)
+    _check(add, 0xA98CE920)
+    _check(Cache.update_cache, 0x6FCC741E)
+    _check(Reactor.neighor_rib, 0x42FEF6B1)
+
+    @functools.wraps(parse)
+    def api_route(self: Any, command: str) -> list[Any]:
+        changes: list[Any] = parse(self, command)
+        for change in changes:
+            change.line = command
+        return changes
+
+    @functools.wraps(add)
+    def add_to_rib(self: Any, change: Any, force: bool = False) -> None:
+        add(self, change, force)
+        known = self._seen.get(change.nlri.family().afi_safi(), {}).get(change.index())
+        if known is not None:  # if it was known already, it is the one before that is kept
+            known.line = getattr(change, "line", "")
+
+    def table(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
+        def look() -> Iterator[bool]:
+            _, address, part, parts = line.split()
+            for name in match_neighbors(reactor.peers(service), [[f"neighbor {address}"]]):
+                routes = {
+                    change.nlri.cidr.prefix(): getattr(change, "line", "")
+                    for change in reactor.neighor_rib(name, "out")
+                    if zlib.crc32(change.nlri.cidr.pack_nlri()) % int(parts) == int(part)
+                }
+                told = {"table": address, "part": int(part), "parts": int(parts), "routes": routes}
+                reactor.processes.write(service, json.dumps(told))
+            reactor.processes.answer_done(service)
+            yield True
+
+        reactor.asynchronous.schedule(service, line, look())
+        return True
+
+    API.api_route, OutgoingRIB.add_to_rib = api_route, add_to_rib
+    Command.register("table", False)(table)
 
 
 def call_after_privileges(action: Callable[[], None]) -> None:

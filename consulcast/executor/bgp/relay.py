@@ -2,11 +2,10 @@
 
 Run by ExaBGP as ``python -IS relay.py SOCKET LEASE``. It stands between the two because ExaBGP writes to its API
 process with blocking writes: a reader that stops would stop ExaBGP, its keepalives and so its sessions. And because it
-is the one who surely sees the daemon die, or hang: then it kills ExaBGP, which closes the sessions, and the peers drop
-the routes.
+is the one who surely sees the daemon die, or hang: then it ends ExaBGP, and the peers drop the routes.
 
-A daemon that hangs keeps its socket open. So it sends a sign of life, a NUL, three times in ``LEASE`` seconds; commands
-have none. Without any byte for that long it counts as dead. 0: it never does.
+A daemon that lives says something at least every quarter of the lease, a NUL byte if there is nothing else; those end
+here. After ``LEASE`` seconds of silence it counts as hung; 0: never.
 """
 
 from __future__ import annotations
@@ -19,10 +18,40 @@ import socket
 import sys
 import time
 
-SIGN_OF_LIFE = b"\0"
 _CHUNK = 65536
 _LAST_WORDS = 1.0  # seconds for the daemon to take what ExaBGP said last
-_BACKLOG = 16 * 2**20  # bytes that the daemon may leave unread before it counts as dead
+_BACKLOG = 16 * 2**20  # bytes that either side may leave unread before it counts as dead
+_LATE = 0.5  # seconds; who wakes that much too late has stood still itself
+_END = 0.6  # seconds for ExaBGP to say farewell to its peers; it needs 0.2
+
+
+class Lease:
+    """How long the daemon may be silent. Times are seconds of the monotonic clock."""
+
+    def __init__(self, length: float, now: float) -> None:
+        self._length = length
+        self._until = now + length
+
+    def renew(self, now: float) -> None:
+        """The daemon has said something."""
+        self._until = now + self._length
+
+    def left(self, now: float) -> float | None:
+        """Seconds until it is over; None if it never is."""
+        return max(0.0, self._until - now) if self._length else None
+
+    def over(self, now: float) -> bool:
+        """Tell whether it is over. Nothing more must wait to be read.
+
+        Who comes much too late to look has stood still, and so may the daemon have, with all of the host: it then
+        gets time to say so.
+        """
+        if not self._length or now < self._until:
+            return False
+        if now - self._until > _LATE:
+            self._until = now + self._length / 2
+            return False
+        return True
 
 
 def _exabgp() -> int:
@@ -34,11 +63,11 @@ def _exabgp() -> int:
     return pidfd
 
 
-def _copy(daemon: socket.socket, lease: float) -> bool:
-    """Copy until one side closes, or the lease ends. Returns whether it was the daemon's doing.
+def _copy(daemon: socket.socket, lease: Lease) -> bool:
+    """Copy until one side closes. Returns whether it was the daemon's, or the daemon hangs.
 
-    What the daemon does not take is held here, so that ExaBGP is read at any time; what ExaBGP does not take is left
-    with the daemon, whose window of commands under way is small.
+    What either does not take is held here: so ExaBGP is read at any time, and so is the daemon, whose sign of life
+    must not wait behind a command that ExaBGP does not read.
     """
     commands, events = sys.stdout.fileno(), sys.stdin.fileno()
     daemon.setblocking(False)
@@ -46,16 +75,11 @@ def _copy(daemon: socket.socket, lease: float) -> bool:
     to_daemon, to_exabgp = bytearray(), bytearray()
     poll = select.poll()
     poll.register(events, select.POLLIN)
-    heard = time.monotonic()
-    while len(to_daemon) < _BACKLOG:
-        listening = not to_exabgp
-        poll.register(daemon, select.POLLIN * listening | select.POLLOUT * bool(to_daemon))
+    while len(to_daemon) < _BACKLOG and len(to_exabgp) < _BACKLOG:
+        poll.register(daemon, select.POLLIN | select.POLLOUT * bool(to_daemon))
         poll.register(commands, select.POLLOUT * bool(to_exabgp))
-        left = heard + lease - time.monotonic() if lease and listening else None
-        ready = dict(poll.poll(None if left is None else max(0.0, left) * 1000))
-        # What waits in the socket counts, however late: it may have been us who stood still.
-        if left is not None and left <= 0 and not ready.get(daemon.fileno(), 0) & (select.POLLIN | select.POLLHUP):
-            return True
+        left = lease.left(time.monotonic())
+        ready = dict(poll.poll(None if left is None else left * 1000 + 1))
         if ready.get(commands, 0) & select.POLLERR:
             return True
         if events in ready:
@@ -71,8 +95,10 @@ def _copy(daemon: socket.socket, lease: float) -> bool:
                 chunk = daemon.recv(_CHUNK)
                 if not chunk:
                     return True
-                heard = time.monotonic()
-                to_exabgp += chunk.replace(SIGN_OF_LIFE, b"")
+                lease.renew(time.monotonic())
+                to_exabgp += chunk.replace(b"\0", b"")
+            elif lease.over(time.monotonic()):
+                return True
             if to_daemon:
                 with contextlib.suppress(BlockingIOError):
                     del to_daemon[: daemon.send(to_daemon)]
@@ -84,17 +110,38 @@ def _copy(daemon: socket.socket, lease: float) -> bool:
     return True
 
 
+def _end(exabgp: int) -> None:
+    """End ExaBGP: in order, so that its peers drop the routes whatever they agreed upon, else by force.
+
+    It is read meanwhile, or it could wait for us. When it has closed its sessions, it ends us.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(exabgp, signal.SIGCONT)  # were it stopped, it could not end in order
+        signal.pidfd_send_signal(exabgp, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(exabgp, select.POLLIN)
+        poll.register(sys.stdin, select.POLLIN)
+        deadline = time.monotonic() + _END
+        while (left := deadline - time.monotonic()) > 0:
+            ready = dict(poll.poll(left * 1000))
+            if exabgp in ready:
+                return
+            if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), _CHUNK):
+                poll.unregister(sys.stdin)
+        signal.pidfd_send_signal(exabgp, signal.SIGKILL)
+
+
 def main() -> None:
-    """Connect, copy, and end ExaBGP if the daemon went, or hangs."""
+    """Connect, copy, and end ExaBGP if the daemon went."""
     exabgp = _exabgp()
     try:
         daemon = socket.socket(socket.AF_UNIX)
         daemon.connect(sys.argv[1])
-        daemon_gone = _copy(daemon, float(sys.argv[2]))
+        daemon_gone = _copy(daemon, Lease(float(sys.argv[2]), time.monotonic()))
     except OSError:
         daemon_gone = True
     if daemon_gone:
-        signal.pidfd_send_signal(exabgp, signal.SIGKILL)
+        _end(exabgp)
 
 
 if __name__ == "__main__":

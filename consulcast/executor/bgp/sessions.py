@@ -62,6 +62,10 @@ class Sessions:
         """Whether the session is established and prefixes of that IP version were agreed upon."""
         return self._status[peer].state is SessionState.UP and version in self._versions.get(peer, ())
 
+    def versions(self, peer: IPAddress) -> frozenset[int]:
+        """The IP versions that were agreed upon in the session, or in the one before."""
+        return self._versions.get(peer, frozenset())
+
     def apply(self, event: Negotiated | Up | Down | Notified | Snapshot) -> bool:
         """Take an event in. Returns whether a state or a last error has changed."""
         if isinstance(event, Snapshot):

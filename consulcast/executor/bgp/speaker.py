@@ -12,6 +12,7 @@ from consulcast.executor.bgp import events
 from consulcast.executor.bgp.child import Child, Spawn
 from consulcast.executor.bgp.configuration import render
 from consulcast.executor.bgp.dialogue import Dialogue
+from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.run_directory import RunDirectory
@@ -19,8 +20,6 @@ from consulcast.executor.protocols import PeerStatus, RouteState
 from consulcast.model import IPAddress, Prefix, Route
 from consulcast.repairs import Repairs
 
-LEASE = 10.0  # seconds
-_FAREWELL = 0.5  # seconds for the sessions to end with a NOTIFICATION
 _LEFT_WITHOUT_PEERS = 5.0  # seconds for ExaBGP to end when it has no peer left
 
 
@@ -28,9 +27,8 @@ class ExaBgpSpeaker:
     """Announces routes to every peer, through ExaBGP.
 
     ``on_change`` is called when a session has changed or a route has come further; it must not wait. ``run_dir`` is a
-    directory for this process alone. ``lease``: seconds after which a hung daemon's ExaBGP is ended (0: never).
-    ``spawn`` starts the greenlets. The constructor, ``start`` and ``set_peers`` raise
-    ``BgpError``.
+    directory for this process alone. ``life``: how long we may hang, and what a restart is to peers. ``spawn`` starts
+    the greenlets. The constructor, ``start`` and ``set_peers`` raise ``BgpError``.
     """
 
     def __init__(
@@ -39,21 +37,24 @@ class ExaBgpSpeaker:
         run_dir: Path,
         on_change: Callable[[], None] = lambda: None,
         *,
-        lease: float = LEASE,
+        life: Life | None = None,
         repairs: Repairs | None = None,
         spawn: Spawn = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._life, repairs = life or Life(), repairs or Repairs()
+        heart = Heart(self._life.lease, clock())
         self._peers = tuple(peers)
-        self._lease = lease
         self._clock = clock
         self._spawn = spawn
         self._directory = RunDirectory(run_dir)
         self._configuration = self._render(self._peers)
         self._dialogue = Dialogue(
-            self._peers, on_change, lambda reason: self._child.kill(reason), lease, repairs or Repairs(), spawn, clock
+            self._peers, on_change, lambda reason: self._child.kill(reason), spawn, clock, self._life, heart, repairs
         )
-        self._child = Child(self._directory, self._dialogue.connect, self._dialogue.ended, spawn)
+        self._child = Child(
+            self._directory, self._dialogue.connect, self._dialogue.ended, spawn, self._life, heart, repairs
+        )
         self._started = False  # and not stopped
         self._running = False  # ExaBGP is, or is being started again, or is ending
         self._ending: gevent.Greenlet[..., None] | None = None  # ends an ExaBGP that has no peer left
@@ -95,7 +96,8 @@ class ExaBgpSpeaker:
 
     def _render(self, peers: Iterable[Peer]) -> str:
         peers = tuple(peers)
-        return render(peers, Child.relay_command(self._directory, self._lease)) if peers else ""
+        relay = Child.relay_command(self._directory, self._life)
+        return render(peers, relay, self._life.graceful_restart) if peers else ""
 
     def _end(self) -> None:
         """End an ExaBGP that has no peer left, and start another if there are some again by then."""
@@ -104,16 +106,37 @@ class ExaBgpSpeaker:
         if self._started:
             self._run()
 
+    def let_go(self) -> None:
+        """Wait no more for what peers may hold of sessions before (graceful restart): everything ends now."""
+        self._dialogue.let_go()
+
     def stop(self, timeout: float) -> None:
-        """End the sessions and ExaBGP, within ``timeout`` seconds. Call ``set([])`` and await ``settled`` first."""
+        """End the sessions, with a Cease, and ExaBGP, within ``timeout`` seconds.
+
+        Call ``set([])`` and await ``settled`` first.
+        """
+        self._leave(timeout, silently=False)
+
+    def leave(self, timeout: float) -> None:
+        """End ExaBGP without a word: peers with graceful restart keep the routes, to be announced again in time."""
+        deadline = self._clock() + timeout / 2
+        while not self._dialogue.said and self._clock() < deadline:  # what is withdrawn by now shall be so at peers
+            gevent.sleep(0.005)
+        self._leave(timeout / 2, silently=True)
+
+    def _leave(self, timeout: float, silently: bool) -> None:
         deadline = self._clock() + timeout
         self._started = False
         if self._ending is not None:
             self._ending.join(timeout / 2)
-        self._dialogue.farewell(min(_FAREWELL, timeout / 2))
-        self._child.stop(max(0.1, deadline - self._clock()))
+        self._dialogue.leave()
+        self._child.stop(max(0.1, deadline - self._clock()), silently)
         self._running = False
         self._dialogue.close()
+
+    def complete(self) -> None:
+        """All that should be announced has been set: tell peers with graceful restart to drop all else."""
+        self._dialogue.complete()
 
     def set(self, routes: Iterable[Route]) -> None:
         """Replace the whole desired table. Returns at once; the same table again sends nothing."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 
 from consulcast.executor.bgp import commands
+from consulcast.executor.bgp.drift import part_of
 from consulcast.executor.bgp.peer import Peer
 
 
@@ -25,6 +26,7 @@ class Fake:
         self.read: list[str] = []
         self.refuse = 0
         self.up: set[str] = set()  # peers with a session
+        self.ended_ribs: list[tuple[str, str]] = []  # peers and families that were told End-of-RIB
 
     def receive(self, lines: Iterable[str]) -> int:
         """Take commands in. Returns how many nudges were among them: these are answered at once, before all else."""
@@ -37,8 +39,11 @@ class Fake:
         line = self.unread.popleft()
         self.read.append(line)
         words = line.split()
-        if line == commands.SHOW_NEIGHBORS:
+        if line == commands.SHOW_NEIGHBORS or words[0] == commands.TABLE:
             return True
+        if words[2:4] == ["announce", "eor"]:
+            self.ended_ribs.append((words[1], words[4]))
+            return words[1] in self.up
         if self.refuse:
             self.refuse -= 1
             return False
@@ -62,6 +67,16 @@ class Fake:
             old, new = before[address], self.peers.get(address)
             if new is None or _name(old) != _name(new) or ip_network(prefix).version not in new.versions:
                 del self.table[address, prefix]
+
+    def part(self, question: str) -> bytes:
+        """The answer to the question for a part of a table."""
+        _, peer, part, parts = question.split()
+        routes = {
+            prefix: line.removeprefix(f"neighbor {peer} ")
+            for (known, prefix), line in self.table.items()
+            if known == peer and part_of(ip_network(prefix), int(parts)) == int(part)
+        }
+        return json.dumps({"table": peer, "part": int(part), "parts": int(parts), "routes": routes}).encode()
 
     def end(self) -> None:
         """End, and begin as another that has read the file as it is."""

@@ -58,9 +58,10 @@ def test_a_peer_without_a_next_hop_of_the_family_is_told_nothing() -> None:
     assert commands.announce(peer(next_hop6=None), route("2001:db8:1::/64")) is None
 
 
-def test_withdraw_and_teardown_name_the_peer() -> None:
+def test_what_is_not_an_announcement_names_the_peer() -> None:
     assert commands.withdraw(peer(), PREFIX) == "neighbor 198.51.100.2 withdraw route 203.0.113.10/32"
-    assert commands.teardown(peer()) == "neighbor 198.51.100.2 teardown 2"
+    assert commands.end_of_rib(peer().address, 6) == "neighbor 198.51.100.2 announce eor ipv6 unicast"
+    assert commands.table(peer().address, 1, 3) == "table 198.51.100.2 1 3"
 
 
 @pytest.mark.parametrize(

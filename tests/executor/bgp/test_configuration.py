@@ -35,9 +35,18 @@ def test_every_setting_is_rendered_as_in_the_golden_file() -> None:
     assert render(EVERYTHING, RELAY) == golden.read_text()
 
 
+def test_graceful_restart_is_negotiated_and_end_of_rib_left_to_us_where_it_is_wanted() -> None:
+    text = render([peer()], RELAY, 120)
+    assert "capability { asn4 enable; route-refresh enable; graceful-restart 120; }" in text
+    assert "manual-eor true;" in text
+    plain = render([peer()], RELAY)
+    assert "graceful-restart" not in plain
+    assert "manual-eor" not in plain
+
+
 def test_exabgp_accepts_what_is_rendered(tmp_path: Path) -> None:
     configuration = tmp_path / "exabgp.conf"
-    configuration.write_text(render(EVERYTHING, (sys.executable, "-IS", "/dev/null", "/run/x.sock")))
+    configuration.write_text(render(EVERYTHING, (sys.executable, "-IS", "/dev/null", "/run/x.sock"), 120))
     read_back = (
         "import sys\n"
         "from exabgp.configuration.configuration import Configuration\n"

@@ -12,30 +12,30 @@ from consulcast.executor.bgp import commands
 from consulcast.executor.bgp import dialogue as module
 from consulcast.executor.bgp.dialogue import Dialogue
 from consulcast.executor.bgp.ledger import WINDOW
+from consulcast.executor.bgp.life import Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
-from consulcast.executor.bgp.relay import SIGN_OF_LIFE
 from consulcast.executor.protocols import RouteState, SessionState
 from consulcast.model import Route
-from consulcast.repairs import Repairs
+from consulcast.repairs import Kind, Repairs
 from tests.executor.bgp.exabgp import Fake
 from tests.executor.bgp.test_events import line
 from tests.executor.bgp.test_ledger import table
 from tests.executor.bgp.values import peer, route
 
 PEERS = (peer(),)
-LEASE = 0.15
 
 
 class World:
     """A dialogue, and the other end of its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, life: Life | None = None) -> None:
         self.changes = 0
-        self.signs = 0
         self.killed: list[str] = []
+        self.repairs = Repairs()
+        self.alive = 0  # signs of life
         self.dialogue = Dialogue(
-            PEERS, self._changed, self.killed.append, LEASE, Repairs(), gevent.spawn, time.monotonic
+            PEERS, self._changed, self.killed.append, gevent.spawn, time.monotonic, life, repairs=self.repairs
         )
         self.exabgp = Fake(*PEERS)
         self.peers: tuple[Peer, ...] = PEERS
@@ -63,10 +63,11 @@ class World:
         """Read what was written, into the fake's queue. Returns whether the connection still stands."""
         try:
             data = end.recv(1 << 20)
-            self.signs += data.count(SIGN_OF_LIFE)
         except OSError:
             data = b""
-        for _ in range(self.exabgp.receive(data.replace(SIGN_OF_LIFE, b"").decode("ascii").splitlines())):
+        self.alive += data.count(b"\0")
+        lines = data.replace(b"\0", b"").decode("ascii").splitlines()  # as the relay does
+        for _ in range(self.exabgp.receive(lines)):
             end.sendall(b"exabgp 5.0.15\ndone\n")
         self.most = max(self.most, len(self.exabgp.unread))
         return bool(data)
@@ -76,6 +77,8 @@ class World:
         while self.exabgp.unread:
             if self.exabgp.unread[0] == commands.SHOW_NEIGHBORS:
                 end.sendall(self.exabgp.snapshot() + b"\n")
+            elif self.exabgp.unread[0].startswith(commands.TABLE):
+                end.sendall(self.exabgp.part(self.exabgp.unread[0]) + b"\n")
             end.sendall(b"done\n" if self.exabgp.step() else b"error\n")
 
     def set_peers(self, *peers: Peer) -> None:
@@ -303,15 +306,128 @@ def test_changes_refusals_and_reconnects_at_any_moment_end_with_what_is_wanted(
     assert world.killed == []
 
 
-def test_signs_of_life_are_sent_three_times_within_the_lease_though_nothing_happens(world: World) -> None:
-    world.serve()
-    gevent.sleep(2 * LEASE)
-    assert 4 <= world.signs <= 8
+ADDRESS = str(PEERS[0].address)
+QUICK = Life(lease=0.04, graceful_restart=1)  # a pulse of 10 ms
 
 
-def test_an_idle_exabgp_that_hangs_is_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("_ASK_EVERY", 0.05), ("WEDGED", 0.1), ("GRACE", 0.01)):
-        monkeypatch.setattr(module, name, seconds)
-    world.connect()  # and never answers
-    wait(lambda: world.killed)
-    assert "no answer" in world.killed[0]
+@pytest.fixture
+def quick() -> Iterator[World]:
+    made = World(QUICK)
+    yield made
+    made.close()
+
+
+def rises(world: World, end: socket.socket, families: str = '"ipv4 unicast", "ipv6 unicast"') -> None:
+    """Have the session come up."""
+    world.exabgp.up.add(ADDRESS)
+    end.sendall(line("negotiated", f'"negotiated": {{ "families": [{families}] }} ') + b"\n")
+    end.sendall(line("state", '"state": "up"') + b"\n")
+
+
+def falls(world: World, end: socket.socket) -> None:
+    world.exabgp.up.discard(ADDRESS)
+    end.sendall(line("state", '"state": "down", "reason": "closing connection"') + b"\n")
+
+
+def test_signs_of_life_are_given_while_nothing_happens(quick: World) -> None:
+    quick.serve()
+    wait(lambda: quick.alive > 5)
+
+
+def test_an_exabgp_that_has_nothing_to_do_is_asked_and_ended_if_it_does_not_answer(
+    quick: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WEDGED", 0.1)
+    monkeypatch.setattr(module, "GRACE", 0.01)
+    monkeypatch.setattr(module, "ASK", 0.05)
+    end = quick.serve()
+    wait(lambda: quick.exabgp.read.count(commands.SHOW_NEIGHBORS) > 3)
+    assert quick.killed == []
+    monkeypatch.setattr(quick, "answer", lambda end: None)
+    del end
+    wait(lambda: quick.killed)
+    assert "no answer" in quick.killed[0]
+
+
+def test_drift_is_put_right_counted_and_logged_once(
+    quick: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "SWEEP", 0.05)
+    wanted = [route(f"203.0.113.{n}/32") for n in range(250)]
+    quick.serve()
+    quick.dialogue.set(wanted)
+    wait(lambda: quick.dialogue.settled)
+    right = dict(quick.exabgp.table)
+    del quick.exabgp.table[ADDRESS, "203.0.113.7/32"]
+    quick.exabgp.table[ADDRESS, "198.18.0.1/32"] = (
+        f"neighbor {ADDRESS} announce route 198.18.0.1/32 next-hop 198.51.100.9"
+    )
+    quick.exabgp.table[ADDRESS, "203.0.113.9/32"] += " community [ 65000:1 ]"
+    wait(lambda: quick.exabgp.table == right and quick.repairs.counts[Kind.ROUTE] == 3)
+    gevent.sleep(0.2)
+    assert quick.repairs.counts[Kind.ROUTE] == 3
+    # one line for each sweep that found something; the three may have been made in the middle of one
+    assert 1 <= len([text for text in caplog.messages if text.startswith("drift: ExaBGP's table")]) <= 2
+    assert quick.killed == []
+
+
+def test_end_of_rib_is_said_once_a_session_when_all_is_complete_and_acknowledged(quick: World) -> None:
+    end = quick.serve()
+    quick.dialogue.set([route("203.0.113.1/32")])
+    rises(quick, end)
+    wait(lambda: quick.dialogue.peers()[0].state is SessionState.UP and quick.dialogue.settled)
+    gevent.sleep(0.05)
+    assert quick.exabgp.ended_ribs == []
+    quick.dialogue.complete()
+    both = [(ADDRESS, "ipv4"), (ADDRESS, "ipv6")]
+    wait(lambda: quick.exabgp.ended_ribs == both)
+    falls(quick, end)
+    wait(lambda: quick.dialogue.peers()[0].state is SessionState.DOWN)
+    rises(quick, end)
+    wait(lambda: quick.exabgp.ended_ribs == both * 2)
+
+
+def test_end_of_rib_waits_for_the_last_acknowledgement(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = quick.answer
+    monkeypatch.setattr(quick, "answer", lambda end: None)
+    end = quick.serve()
+    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.complete()
+    rises(quick, end)
+    wait(lambda: quick.dialogue.peers()[0].state is SessionState.UP)
+    gevent.sleep(0.05)
+    assert not any("eor" in line for line in quick.exabgp.unread)
+    monkeypatch.setattr(quick, "answer", answer)
+    answer(end)
+    wait(lambda: len(quick.exabgp.ended_ribs) == 2)
+
+
+def test_a_route_that_is_withdrawn_while_a_session_is_down_is_clear_only_after_its_end_of_rib(quick: World) -> None:
+    end = quick.serve()
+    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.complete()
+    rises(quick, end)
+    wait(lambda: len(quick.exabgp.ended_ribs) == 2)
+    falls(quick, end)
+    wait(lambda: quick.dialogue.peers()[0].state is SessionState.DOWN)
+    quick.dialogue.set([])
+    wait(lambda: quick.dialogue.settled)
+    assert quick.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.PENDING
+    rises(quick, end)
+    wait(lambda: quick.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.CLEAR)
+    assert len(quick.exabgp.ended_ribs) == 4
+
+
+def test_whoever_waits_for_a_route_to_be_gone_is_woken_when_the_restart_time_is_over(quick: World) -> None:
+    end = quick.serve()
+    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.complete()
+    rises(quick, end)
+    wait(lambda: len(quick.exabgp.ended_ribs) == 2)
+    falls(quick, end)
+    wait(lambda: quick.dialogue.peers()[0].state is SessionState.DOWN)
+    quick.dialogue.set([])
+    wait(lambda: quick.dialogue.settled)
+    changes = quick.changes
+    wait(lambda: quick.changes > changes)
+    assert quick.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.CLEAR

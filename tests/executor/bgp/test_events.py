@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -102,3 +102,22 @@ def test_a_snapshot_takes_the_state_of_the_machine_not_the_late_summary() -> Non
 def test_what_is_not_understood_is_an_error_of_one_kind(wild: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         events.parse(wild)
+
+
+def test_a_part_of_a_table_is_read_with_the_commands_that_made_it() -> None:
+    told = {
+        "table": "198.51.100.2",
+        "part": 1,
+        "parts": 3,
+        "routes": {"203.0.113.1/32": "announce route", "::1/128": ""},
+    }
+    assert events.parse(json.dumps(told).encode()) == events.Table(
+        PEER, 1, 3, {ip_network("203.0.113.1/32"): "announce route", ip_network("::1/128"): ""}
+    )
+
+
+def test_a_foreign_prefix_with_host_bits_is_read_all_the_same() -> None:
+    told = {"table": "198.51.100.2", "part": 0, "parts": 1, "routes": {"203.0.113.9/24": ""}}
+    table = events.parse(json.dumps(told).encode())
+    assert isinstance(table, events.Table)
+    assert list(table.routes) == [ip_network("203.0.113.0/24")]

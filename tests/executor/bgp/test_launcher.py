@@ -54,6 +54,25 @@ def test_it_dies_with_the_thread_that_started_it() -> None:
     assert done.stdout.split() == ["-9"], done.stderr
 
 
+def test_it_gets_the_signal_that_it_asked_for() -> None:
+    done = run(
+        """
+        import signal, subprocess, threading
+        code = (
+            "import os, signal, time; from consulcast.executor.bgp import launcher; "
+            "launcher.die_with(os.getppid(), signal.SIGTERM); print(1, flush=True); time.sleep(60)"
+        )
+        def start():
+            global child
+            child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+            child.stdout.readline()
+        thread = threading.Thread(target=start); thread.start(); thread.join()
+        print(child.wait(20))
+        """
+    )
+    assert done.stdout.split() == ["-15"], done.stderr
+
+
 def test_gevent_is_not_imported_and_exabgps_own_commands_neither() -> None:
     done = run(
         """

@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 _PREAMBLE = """
-    import os, random, socket, sys, time
+    import json, os, random, socket, sys, time
     from consulcast.executor.bgp import patches
     called = [lambda: print("called")] if sys.argv[1] == "call_after_privileges" else []
     if sys.argv[1] != "none":
@@ -283,6 +283,119 @@ def test_a_closed_socket_is_not_polled_again_unless_it_is_the_api_processs() -> 
     )
 
 
+_TABLE = """
+    from types import SimpleNamespace
+    from exabgp.environment import getenv
+    from exabgp.logger import log
+    log.init(getenv())
+    from exabgp.protocol.family import AFI, SAFI
+    from exabgp.reactor.api import API
+    from exabgp.reactor.asynchronous import ASYNC
+    from exabgp.reactor.loop import Reactor as Real
+    from exabgp.rib.outgoing import OutgoingRIB
+
+    families = [(AFI.ipv4, SAFI.unicast), (AFI.ipv6, SAFI.unicast)]
+    said, ribs = [], {address: OutgoingRIB(True, set(families)) for address in ("198.51.100.2", "198.51.100.20")}
+
+    def neighbor(rib):
+        return SimpleNamespace(rib=SimpleNamespace(outgoing=rib), families=lambda: families, remove_self=lambda x: x)
+
+    neighbors = {f"neighbor {address} local-ip 198.51.100.1": neighbor(rib) for address, rib in ribs.items()}
+    from exabgp.configuration.configuration import _Configuration
+
+    class Reactor:
+        asynchronous = ASYNC()
+        configuration = _Configuration()
+        _peers = {name: SimpleNamespace(neighbor=each) for name, each in neighbors.items()}
+        neighor_rib = Real.neighor_rib
+        processes = SimpleNamespace(
+            answer_done=lambda service: said.append("done"),
+            answer_error=lambda service: said.append("error"),
+            write=lambda service, line: said.append(line),
+        )
+        def peers(self, service=""):
+            return list(neighbors)
+
+    reactor = Reactor()
+    reactor.configuration.neighbors = neighbors
+    api = API(reactor)
+
+    def tell(line):
+        api.process(reactor, "api", line)
+        while reactor.asynchronous.run():
+            pass
+
+    def table(address, parts=1):
+        found = {}
+        for part in range(parts):
+            said.clear()
+            tell(f"table {address} {part} {parts}")
+            assert said[-1:] == ["done"] and len(said) == 2, said
+            answer = json.loads(said[0])
+            assert (answer["table"], answer["part"], answer["parts"]) == (address, part, parts)
+            assert not found.keys() & answer["routes"].keys()
+            found.update(answer["routes"])
+        return found
+"""
+
+
+def test_a_table_is_told_as_the_commands_that_made_it() -> None:
+    assert_needed(
+        "table_in_parts",
+        _TABLE
+        + """
+    one = "announce route 203.0.113.1/32 next-hop 198.51.100.1 origin igp community [ 65000:1 65000:2 ]"
+    six = "announce route 2001:db8:1::/64 next-hop 2001:db8::1 origin igp"
+    tell(f"neighbor 198.51.100.2 {one}")
+    tell(f"neighbor 198.51.100.2 {six}")
+    assert table("198.51.100.2") == {"203.0.113.1/32": one, "2001:db8:1::/64": six}
+    assert table("198.51.100.20") == {}
+    tell(f"neighbor 198.51.100.2 {one} local-preference 7")
+    assert table("198.51.100.2")["203.0.113.1/32"] == f"{one} local-preference 7"
+    tell("neighbor 198.51.100.2 withdraw route 203.0.113.1/32")
+    assert table("198.51.100.2") == {"2001:db8:1::/64": six}
+    said.clear()
+    tell("table 198.51.100.3 0 1")
+    assert said == ["done"], said
+""",
+    )
+
+
+def test_the_same_route_in_other_words_is_told_in_the_last_ones_and_not_sent_again() -> None:
+    assert_needed(
+        "table_in_parts",
+        _TABLE
+        + """
+    words = ("origin igp community [ 65000:1 65000:2 ]", "community [ 65000:2 65000:1 ] origin igp")
+    for word in words:
+        line = f"announce route 203.0.113.1/32 next-hop 198.51.100.1 {word}"
+        tell(f"neighbor 198.51.100.2 {line}")
+        assert table("198.51.100.2") == {"203.0.113.1/32": line}
+        assert len(list(ribs["198.51.100.2"].updates(True))) == (word == words[0])
+""",
+    )
+
+
+def test_the_parts_of_a_table_are_those_that_we_ask_for() -> None:
+    assert_needed(
+        "table_in_parts",
+        _TABLE
+        + """
+    from ipaddress import ip_network
+    from consulcast.executor.bgp.drift import part_of
+    prefixes = [f"198.18.{n}.0/{24 + n % 9}" for n in range(60)] + [f"2001:db8:{n:x}::/{48 + n}" for n in range(60)]
+    for prefix in prefixes:
+        next_hop = "2001:db8::1" if ":" in prefix else "198.51.100.1"
+        tell(f"neighbor 198.51.100.2 announce route {prefix} next-hop {next_hop}")
+    assert len(table("198.51.100.2", 7)) == 120
+    for part in range(7):
+        said.clear()
+        tell(f"table 198.51.100.2 {part} 7")
+        assert {part_of(ip_network(prefix), 7) for prefix in json.loads(said[0])["routes"]} == {part}
+""",
+    )
+
+
 def test_the_action_is_called_after_the_change_of_user() -> None:
     code = """
         from exabgp.environment import getenv
@@ -303,9 +416,11 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
         "none",
         """
         from shutil import copyfile as changed
+        from exabgp.reactor.api import API
         from exabgp.reactor.daemon import Daemon
         from exabgp.reactor.delay import Delay
         from exabgp.reactor.loop import Reactor
+        from exabgp.rib.cache import Cache
         from exabgp.reactor.network.outgoing import Outgoing
         from exabgp.reactor.peer import Peer
         from exabgp.rib.outgoing import OutgoingRIB
@@ -322,6 +437,10 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             (patches.cease, Peer, "_stop"),
             (patches.forget_closed_sockets, Reactor, "_wait_for_io"),
             (patches.forget_closed_sockets, Reactor, "run"),
+            (patches.table_in_parts, API, "api_route"),
+            (patches.table_in_parts, OutgoingRIB, "add_to_rib"),
+            (patches.table_in_parts, Cache, "update_cache"),
+            (patches.table_in_parts, Reactor, "neighor_rib"),
             (lambda: patches.call_after_privileges(print), Daemon, "drop_privileges"),
         ):
             known = getattr(owner, name)
@@ -333,5 +452,5 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 11, done.stderr
-    assert done.stdout.count("install exabgp==5.0.15") == 11
+    assert done.stdout.count("is not the known one") == 15, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 15
