@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consulcast.executor.nat import nft, rules
@@ -158,6 +158,7 @@ class Kernel:
         return "not this one" if self.bad & set(wanted) else ""
 
 
+@settings(deadline=None)
 @given(tables, st.data())
 def test_what_the_kernel_refuses_is_found_and_takes_nothing_else_with_it(
     wanted: frozenset[Translation], data: st.DataObject
