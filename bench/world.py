@@ -122,7 +122,12 @@ class Place:
                 "run_dir": str(self._run_dir),
                 "state_dir": f"{self._run_dir}-state",
             },
-            "bgp": {"local_as": self.asn, "peer_as": ROUTER_AS, "peer_ip": self.router},
+            "bgp": {
+                "local_as": self.asn,
+                "peer_as": ROUTER_AS,
+                "peer_ip": self.router,
+                "damping": {"enabled": False},  # its rounds are flaps
+            },
         }
         daemon = Daemon(self.host, config, node=self.consul.node)
         return self._side("consulcast", daemon.process, tap)

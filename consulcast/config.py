@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from consulcast import notation, schema
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
+from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
@@ -54,6 +56,7 @@ class Config:
     defaults: Defaults
     nat: schema.Nat
     apps: tuple[App, ...]
+    damping: Limits = field(default_factory=Limits)
     exec_from: frozenset[Source] = frozenset({Source.CONFIG})
     warnings: tuple[str, ...] = ()
 
@@ -117,6 +120,7 @@ class _Reader:
             ),
             nat=file.nat,
             apps=self._apps(),
+            damping=self._damping(),
             exec_from=frozenset(source for source, policy in policies.items() if policy.exec == "allow")
             | {Source.CONFIG},
             warnings=tuple(self._warnings),
@@ -162,6 +166,24 @@ class _Reader:
                 where if consul.address and "consul_addr" in str(error) else "$.consul", str(error)
             ) from None
         return consul
+
+    def _damping(self) -> Limits:
+        damping = self._file.bgp.damping
+        at = "$.bgp.damping"
+        if not 1 <= damping.half_life <= 86400:
+            raise self._error(f"{at}.half_life", "must be from 1s to 24h")
+        if not 0 < damping.max_suppress <= 86400:
+            raise self._error(f"{at}.max_suppress", "must be more than 0s, and 24h at most")
+        if not 100 <= damping.reuse < damping.suppress <= 1e6:
+            raise self._error(f"{at}.reuse", "must be 100 at least and less than suppress, which is 1000000 at most")
+        limits = Limits(
+            damping.enabled, damping.half_life, damping.suppress, damping.reuse, float(damping.max_suppress)
+        )
+        if limits.ceiling <= limits.suppress:  # RFC 2439 section 4.5: else nothing would ever be suppressed
+            least = limits.half_life * math.log2(limits.suppress / limits.reuse)
+            what = f"is too short for suppress ever to be reached: more than {least:.0f}s, or raise reuse"
+            raise self._error(f"{at}.max_suppress", what)
+        return limits
 
     def _router_id(self) -> ipaddress.IPv4Address | None:
         text = self._file.bgp.router_id

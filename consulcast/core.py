@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from gevent.event import Event
 
 from consulcast.consul.source import ConsulSource, ConsulState
+from consulcast.damping import Damping, Limits
 from consulcast.journal import Journal
 from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Verdict, VerdictKey
 from consulcast.monitors.runner import Monitors
@@ -32,6 +33,7 @@ class Core:
         self._said: ConsulState | None = None  # the last state that both queries stood behind
         self._defaults, self._pace = Defaults(), Pace()
         self._journal = Journal()
+        self._damping = Damping()
         self._changed = Event()
         self.plan = Plan()
 
@@ -54,9 +56,12 @@ class Core:
         """Some input has changed."""
         self._changed.set()
 
-    def configure(self, policy: Policy, defaults: Defaults, pace: Pace, apps: Iterable[App]) -> None:
+    def configure(
+        self, policy: Policy, defaults: Defaults, pace: Pace, apps: Iterable[App], damping: Limits | None = None
+    ) -> None:
         """Replace what the configuration file says."""
         self._defaults, self._pace = defaults, pace
+        self._damping.limits = damping or Limits()
         self._registry.set_policy(policy)
         self._registry.set(Source.CONFIG, apps)
         self.wake()
@@ -94,7 +99,11 @@ class Core:
         wanted = (VerdictKey(app.key, monitor) for app in registered.apps for monitor in app.monitors)
         self._monitors.set(wanted, self._pace)
         verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
-        self.plan = plan(registered.apps, verdicts, self._defaults, time.monotonic(), self.health)
+        now = time.monotonic()
+        planned = plan(registered.apps, verdicts, self._defaults, now, self.health)
+        intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
+        times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
+        self.plan = Plan(intents, planned.health, min(times, default=None))
         self._reconciler.set(self.plan.intents, complete=self.complete)
         self._journal.record(registered, self.health)
 

@@ -146,7 +146,8 @@ class Daemon:
         nat = frozenset(address.version for address in network.nat_to)
         policy = Policy(network.reserved, self._consul is not None, config.exec_from, nat)
         defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
-        self._core.configure(policy, defaults, Pace(interval=config.agent.monitor_interval), config.apps)
+        pace = Pace(interval=config.agent.monitor_interval)
+        self._core.configure(policy, defaults, pace, config.apps, config.damping)
 
     def _consul_source(self, config: Config) -> ConsulSource | None:
         consul, prefix = config.consul, config.agent.tag_prefix

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     MONITOR_NOT_ALLOWED = "monitor-not-allowed"
     NAT_UNSUPPORTED = "nat-unsupported"
     NO_CHECKS = "no-checks"  # monitor `consul` on a service without any check: never passes, as in GoCast
+    SUPPRESSED = "suppressed"  # it came and went too often; held back until the time that is shown
     DRAINING = "draining"  # maintenance mode: wanted, not failed
     CLEANED_UP = "cleaned-up"  # failing for longer than cleanup_timer: address removed too
     WITHDRAWING = "withdrawing"  # not wanted any more; withdrawal or removal under way

@@ -330,7 +330,7 @@ class Reconciler:
         state = self._speaker.route_state(vip.prefix)
         if state is RouteState.HANDED_OVER:
             return self._not_carried(vip)
-        return VipStatus(vip, _REASONS[state])
+        return VipStatus(vip, _REASONS[state], intent.detail if state is RouteState.ANNOUNCED else "")
 
     def _not_carried(self, vip: Vip) -> VipStatus:
         """Tell why a route that is handed over is at no peer."""

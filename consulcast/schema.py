@@ -80,6 +80,16 @@ class Peer(Struct, forbid_unknown_fields=True):
     extended_next_hop: bool = False
 
 
+class Damping(Struct, forbid_unknown_fields=True):
+    """``bgp.damping:`` — what flaps is held back, after RFC 2439."""
+
+    enabled: bool = True
+    half_life: Duration = Duration(120)
+    suppress: float = 4000.0
+    reuse: float = 1500.0
+    max_suppress: Duration = Duration(600)
+
+
 class Bgp(Struct, forbid_unknown_fields=True):
     """``bgp:`` — GoCast's one peer, or any number in ``peers:``."""
 
@@ -92,6 +102,7 @@ class Bgp(Struct, forbid_unknown_fields=True):
     origin: Literal["igp", "egp", "unknown", "incomplete", ""] = "igp"
     router_id: str = ""
     hold_time: int = 30
+    damping: Damping = field(default_factory=Damping)
     peers: list[Peer] = field(default_factory=list)
 
 

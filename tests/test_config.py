@@ -150,6 +150,12 @@ def test_password_file_is_read(tmp_path: Path) -> None:
         (MINIMAL + "agent:\n  run_dir: run\n", "file.yaml:3: agent.run_dir: 'run': write an absolute path"),
         (MINIMAL + "consul:\n  warning: maybe\n", "file.yaml:3: consul.warning"),
         (MINIMAL + "consul:\n  wait: 11m\n", "file.yaml:3: consul.wait"),
+        (
+            MINIMAL[:-2] + ", damping: {reuse: 5000}}\n",
+            "bgp.damping.reuse: must be 100 at least and less than suppress",
+        ),
+        (MINIMAL[:-2] + ", damping: {max_suppress: 1m}}\n", "bgp.damping.max_suppress: is too short for suppress"),
+        (MINIMAL[:-2] + ", damping: {half_life: 0s}}\n", "bgp.damping.half_life: must be from 1s"),
         (MINIMAL + "consul: {token: a, token_file: /b}\n", "file.yaml:2: consul.token_file"),
         (MINIMAL + "agent: {consul_token: a}\nconsul: {token: b}\n", "agent.consul_token: differs from consul.token"),
         (MINIMAL + "apps:\n- vip: 203.0.113.1/32\n", "file.yaml:3: apps[0]: the key 'name' is missing"),
