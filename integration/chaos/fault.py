@@ -23,6 +23,7 @@ class Fault(ABC):
     bound: ClassVar[float | None] = None  # seconds after which a VIP that it fails is gone; None: it fails none
     clusters: ClassVar[bool] = False  # only where there are several servers
     ends_daemon: ClassVar[bool] = False
+    alone: ClassVar[bool] = False  # nothing else may go wrong at the same time
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -38,6 +39,12 @@ class Fault(ABC):
     @abstractmethod
     def heal(self, world: World) -> None:
         """Undo it."""
+
+    def beside(self, other: Fault) -> bool:
+        """Whether the two may overlap: neither is in the other's way."""
+        if self.alone or other.alone or self.touches in other.needs or other.touches in self.needs:
+            return False
+        return self.touches != other.touches or self.touches == SERVICES
 
     @property
     def what(self) -> str:

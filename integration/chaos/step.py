@@ -69,8 +69,8 @@ class Steps:
             return []
         deadline = time.monotonic() + fault.bound
         while True:
-            down = {vip for vip, up in self.world.truth().items() if up}
-            left = set(self.world.bird.routes()) - down
+            wanted = {vip for vip, up in self.world.truth().items() if up}
+            left = set(self.world.bird.routes()) - wanted
             if not left:
                 return []
             if time.monotonic() >= deadline:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from integration.chaos import greenlets
 from integration.chaos.fleet import CONFIG, CONSUL, HTTP, Service
 from integration.chaos.leaks import children
 from integration.lab import Bird, ConsulAgent, ConsulCluster, ConsulRelay, Daemon, Lab, Peer, Process, UpdateTap, until
-from integration.lab.consul import HostConnection
+from integration.lab.consul import ConsulError, HostConnection
 
 HOST_AS, ROUTER_AS = 4200000001, 65010
 HOLD_TIME = 6  # seconds, of the BGP session
@@ -71,7 +70,7 @@ class World:
             self.cluster.client if self.cluster else ConsulAgent(self.host, persistent=True, config=config, token=ROOT)
         )
         self.relay = ConsulRelay(self.consul)
-        self.weaken(READ, create=True)
+        self._policy = until(self._made_policy, 20.0, "Consul's ACL system is there")
         self.grant()
         self.services = services.fleet()
         self.flips: list[tuple[str, bool]] = []  # of the truth, since the account's last begin
@@ -203,13 +202,14 @@ class World:
 
     # -- Consul's rights ---------------------------------------------------------------------------------------
 
-    def weaken(self, rules: str, *, create: bool = False) -> None:
+    def _made_policy(self) -> str:
+        with contextlib.suppress(ConsulError):  # servers that have just met are in "legacy mode" for a moment
+            return str(self.consul.call("PUT", "/acl/policy", {"Name": POLICY, "Rules": READ})["ID"])
+        return ""
+
+    def weaken(self, rules: str) -> None:
         """Change what the daemon's token may see."""
-        body = {"Name": POLICY, "Rules": rules}
-        if create:
-            self._policy = self.consul.call("PUT", "/acl/policy", body)["ID"]
-        else:
-            self.consul.call("PUT", f"/acl/policy/{self._policy}", body)
+        self.consul.call("PUT", f"/acl/policy/{self._policy}", {"Name": POLICY, "Rules": rules})
 
     def grant(self) -> None:
         """Make the daemon's token."""
@@ -267,7 +267,3 @@ class World:
     def operators_table(self) -> str:
         """Somebody else's NAT rules."""
         return self.host.run("nft", "list", "table", "inet", "operator")
-
-    def settled_consul(self) -> None:
-        """Wait until the daemon believes Consul again, whatever has been: nothing of it is held any more."""
-        time.sleep(GRACE)
