@@ -15,7 +15,9 @@ ever changed on the machine's own network.
 """
 
 from integration.lab.bird import Bird
+from integration.lab.cluster import ConsulCluster
 from integration.lab.consul import Consul, ConsulAgent
+from integration.lab.consul_relay import ConsulRelay
 from integration.lab.daemon import Daemon
 from integration.lab.frr import Frr
 from integration.lab.gobgp import Gobgp
@@ -29,6 +31,8 @@ __all__ = [
     "Bird",
     "Consul",
     "ConsulAgent",
+    "ConsulCluster",
+    "ConsulRelay",
     "Daemon",
     "Frr",
     "Gobgp",

@@ -155,6 +155,7 @@ class ConsulAgent(Consul):
 
     As ``-dev`` (ready in 0.1 s, knows nothing after a restart); with ``persistent`` as a single server with a
     data directory (2 s), which keeps its services and its index. ``config`` is merged into the agent's configuration.
+    Without ``wait`` it is started only: one that needs others to have a leader.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class ConsulAgent(Consul):
         persistent: bool = False,
         config: Mapping[str, object] | None = None,
         token: str = "",
+        wait: bool = True,
     ) -> None:
         self.host, self.node, self.ip, self.port, self.token = host, node or host.name, ip, port, token
         self._persistent = persistent
@@ -177,7 +179,9 @@ class ConsulAgent(Consul):
             settings["data_dir"] = str(self._files / "data")
         (self._files / "config.json").write_text(json.dumps(settings))
         self._process: Process | None = None
-        self.start()
+        self.launch()
+        if wait:
+            self.wait_ready()
 
     @property
     def process(self) -> Process:
@@ -187,8 +191,17 @@ class ConsulAgent(Consul):
 
     def start(self) -> None:
         """Start it and wait until it has a leader and knows its own node."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it and wait for nothing."""
         mode = [] if self._persistent else ["-dev"]
-        self._process = self.host.spawn("consul", "agent", *mode, f"-config-file={self._files / 'config.json'}")
+        files = f"-config-file={self._files / 'config.json'}"
+        self._process = self.host.spawn("consul", "agent", *mode, files, name=f"consul-{self.node}")
+
+    def wait_ready(self) -> None:
+        """Wait until it has a leader and knows its own node."""
         until(self._ready, 30.0, f"Consul on {self.host.name} is ready", every=0.02)
 
     def stop(self) -> None:
