@@ -1,6 +1,7 @@
 # make test    lint, types, tests/, integration/ (the last as root); make test ARGS='-k bird' narrows pytest
 # make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
 # make bench   latency against the floor (bench/README.md)
+# make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
 # make lock    resolve the lock files anew from pyproject.toml
 #
 # Each installs what it lacks (integration/setup.sh, .venv) and nothing else; a second run needs no network.
@@ -15,7 +16,7 @@ STAMP  := $(VENV)/made-$(shell $(KEY))
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PIP    := $(BIN)/python -m pip -q --disable-pip-version-check
 
-.PHONY: test lint types unit integration dev bench lock clean setup base-image
+.PHONY: test lint types unit integration dev bench chaos lock clean setup base-image
 .DEFAULT_GOAL := test
 
 $(STAMP):
@@ -56,7 +57,7 @@ base-image: setup
 
 integration: setup base-image
 ifeq ($(shell id -u),0)
-	$(BIN)/pytest integration -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest integration -n 3 --dist loadfile $(ARGS)
 else
 	@echo 'not root: integration/ is left out (it makes network namespaces); run `make test` as root for all of it'
 endif
@@ -70,6 +71,10 @@ test: setup base-image
 
 dev: setup
 	@$(BIN)/python -m integration.demo $(if $(ONCE),--once)
+
+# Random faults from a seed (the clock's, if none is given); counts go to .cache/chaos.json. docs/reliability.md
+chaos: setup
+	@$(BIN)/python -m integration.chaos.run $(if $(SEED),--seed $(SEED)) --number $(or $(N),300) $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

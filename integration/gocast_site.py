@@ -107,7 +107,8 @@ def gocast_file(lab: Lab, **more: Any) -> dict[str, Any]:
         "damping": {"enabled": False},  # many tests share one VIP, and each of them is a flap
         **more.pop("bgp", {}),
     }
-    return {"agent": agent, "bgp": bgp, **more}
+    consul = {"removal_hold": "0s", **more.pop("consul", {})}  # between two tests all services go at once
+    return {"agent": agent, "bgp": bgp, "consul": consul, **more}
 
 
 def wire(lab: Lab) -> tuple[Host, Host]:

@@ -1,6 +1,6 @@
 """Counts the daemon's greenlets from inside, without a line in the product: loaded as its ``sitecustomize``.
 
-SIGUSR2 has the number written to the file that CHAOS_GREENLETS names. In a process without that variable, such as
+SIGUSR1 has the number written to the file that CHAOS_GREENLETS names. In a process without that variable, such as
 ExaBGP's, nothing is done.
 """
 
@@ -28,7 +28,7 @@ def install() -> None:
         written.write_text(str(number))
         written.rename(path)
 
-    signal.signal(signal.SIGUSR2, count)
+    signal.signal(signal.SIGUSR1, count)
 
 
 def environment(directory: Path) -> dict[str, str]:
@@ -47,5 +47,5 @@ def ask(pid: int, directory: Path) -> int | None:
         number = int(path.read_text())
         path.unlink()
         return number
-    os.kill(pid, signal.SIGUSR2)
+    os.kill(pid, signal.SIGUSR1)
     return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from integration.chaos.fault import CONSUL, DAEMON, SERVICES, Fault
 from integration.chaos.fleet import CONSUL as FROM_CONSUL
 from integration.chaos.fleet import Service
-from integration.chaos.world import GRACE, World
+from integration.chaos.world import GRACE, REMOVAL_HOLD, World
 
 SOON = 3.0  # seconds, generously: it takes milliseconds, a second where Consul asks for it or many changes are read
 # After Consul was in trouble, what gets worse is believed when the grace is over.
@@ -39,7 +41,7 @@ class ServiceFault(Fault):
 
 class _ByConsul(ServiceFault):
     needs = frozenset({CONSUL})
-    bound = SETTLED
+    bound: ClassVar[float | None] = SETTLED
     back = SETTLED
 
 
@@ -202,6 +204,7 @@ class MassDeregistered(_ByConsul):
 
     hold = 0.0
     alone = True
+    bound = SETTLED + REMOVAL_HOLD
 
     def fits(self, one: Service) -> bool:
         return super().fits(one) and one.source == FROM_CONSUL
