@@ -250,7 +250,7 @@ def world(lab: Lab, backend: str) -> Iterator[World]:
             "listen_addr": "127.0.0.1:8080",
         },
         "bgp": {"local_as": HOST_AS, "peer_as": ROUTER_AS, "peer_ip": "198.51.100.2"},
-        "policy": {"consul": {"vips": ["203.0.113.0/24", "2001:db8:53::/64", {"prefix": "2001:db8:7::/64"}]}},
+        "policy": {"consul": {"vips": [{"prefix": service.vip} for service in SERVICES]}},  # whole prefixes, too
         "nat": {"backend": backend},
     }
     daemon = Daemon(host, config, node=consul.node)
