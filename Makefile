@@ -2,6 +2,7 @@
 # make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
 # make bench   latency against the floor (bench/README.md)
 # make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
+# make audit   known vulnerabilities of the locked packages (SECURITY.md); needs a network
 # make lock    resolve the lock files anew from pyproject.toml
 #
 # Each installs what it lacks (integration/setup.sh, .venv) and nothing else; a second run needs no network.
@@ -16,7 +17,7 @@ STAMP  := $(VENV)/made-$(shell $(KEY))
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PIP    := $(BIN)/python -m pip -q --disable-pip-version-check
 
-.PHONY: test lint types unit integration dev bench chaos lock clean setup base-image
+.PHONY: test lint types unit integration dev bench chaos audit lock clean setup base-image
 .DEFAULT_GOAL := test
 
 $(STAMP):
@@ -79,6 +80,13 @@ chaos: setup
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 
+# In a venv of its own, which is not locked: what it says is only as good as today's. --strict: a package that the
+# service does not know is a failure, not a line in a list that ends with "no vulnerabilities". AUDIT='-s osv' asks another.
+audit:
+	@rm -rf .audit && $(PYTHON) -m venv .audit && .audit/bin/python -m pip -q --disable-pip-version-check install pip-audit
+	@.audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(AUDIT) $(LOCKS:%=-r %); \
+	status=$$?; rm -rf .audit; exit $$status
+
 lock:
 	@rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/python -m pip -q --disable-pip-version-check install uv
 	.lock/bin/uv pip compile -q $(LOCK_FLAGS) -o requirements.txt pyproject.toml
@@ -87,5 +95,5 @@ lock:
 lock: LOCK_FLAGS := --upgrade --python-version 3.11 --python-platform linux --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
 clean:
-	rm -rf $(VENV) .lock .cache .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	rm -rf $(VENV) .lock .audit .cache .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

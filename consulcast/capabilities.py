@@ -70,8 +70,8 @@ def take_up() -> None:
     if not sets.permitted & _bits([Capability.NET_ADMIN]):
         raise CapabilityError(
             f"{Capability.NET_ADMIN} is missing, so that user {os.geteuid()} can change neither addresses nor NAT: run "
-            "it by deploy/consulcast.service, in a container with `--cap-add NET_ADMIN` (and without "
-            "`no-new-privileges`, or as its user 0), or as root; see docs/privileges.md"
+            "it by deploy/consulcast.service, in a container with `--cap-add NET_ADMIN` as its user 0, or as root; see "
+            "docs/privileges.md"
         )
     if os.geteuid() == 0:
         return  # whatever root starts has all, and only its bounding set can change that

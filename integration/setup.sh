@@ -49,6 +49,7 @@ look_for_lab() {
     have iptables || need iptables
     have nft || need nftables
     have ps || need procps
+    have systemd-analyze || need systemd
     have dockerd || need docker.io
     [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
 }

@@ -276,7 +276,7 @@ def test_a_token_that_may_read_is_enough_for_everything(host: Host) -> None:
 @pytest.mark.parametrize(
     ("rules", "missing"),
     [
-        ('key "x" { policy = "read" }', "may the token read it"),
+        ('key "x" { policy = "read" }', "has the token's policy node"),
         ('node_prefix "" { policy = "read" }', 'service_prefix "" { policy = "read" }'),
     ],
     ids=["nothing", "node alone"],

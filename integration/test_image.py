@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,58 @@ def test_container_announces_a_config_app_and_docker_stop_withdraws_it(
     finally:
         lab.log("container").write_bytes(container.logs())
         container.remove(force=True)
+
+
+# Of each process in the container: who it is, and what it has and may get.
+SETS = (
+    "cd /proc; for p in [0-9]*; do tr '\\0' ' ' <$p/cmdline; grep -E '^(Uid|Cap|NoNewPrivs|Seccomp:)' $p/status; done"
+)
+
+
+def test_container_has_net_admin_alone_and_no_writable_root_and_exabgp_has_nothing(built: Built, lab: Lab) -> None:
+    host, tor = built.host, lab.host("tor")
+    lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24", "2001:db8::1/64", "2001:db8::2/64")
+    bird = Bird(tor, asn=65010, peers=[Peer("198.51.100.1", asn=65001)])
+    settings = config("nft")
+    settings["apps"][0]["monitors"] = ["exec:! grep -E '^Cap(Inh|Amb):.*[1-9a-f]' /proc/self/status"]
+    file = lab.dir / "config.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    file.chmod(0o600)
+    container = built.client.containers.run(
+        built.image,
+        detach=True,
+        network_mode="host",
+        cap_drop=["ALL"],
+        cap_add=["NET_ADMIN"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+        tmpfs={"/run": "", "/tmp": "", "/var/lib/consulcast": ""},
+        volumes={str(file): {"bind": "/etc/consulcast.yaml", "mode": "ro"}},
+    )
+    try:
+        bird.wait_route(VIP, deadline=20.0)
+        until(lambda: nat_rules(host, "nft"), 10.0, "the NAT rule is there")
+        said = container.exec_run(["sh", "-c", SETS]).output.decode()
+        daemon, exabgp = (processes(said, pattern) for pattern in ("consulcast run", "executor.bgp"))
+        assert len(daemon) == 1, said
+        assert len(exabgp) == 2, f"ExaBGP and its relay: {said}"
+        net_admin, nothing = f"{1 << 12:016x}", f"{0:016x}"
+        assert {daemon[0][name] for name in ("CapPrm", "CapEff", "CapBnd")} == {net_admin}
+        for one in exabgp:
+            assert {one[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {nothing}
+            assert one["NoNewPrivs"] == "1"
+        assert container.stop(timeout=10) is None
+        assert container.wait()["StatusCode"] == 0
+        bird.wait_route(VIP, present=False, deadline=1.0)
+    finally:
+        lab.log("container").write_bytes(container.logs())
+        container.remove(force=True)
+
+
+def processes(said: str, pattern: str) -> list[dict[str, str]]:
+    """What ``SETS`` says of the processes whose command line matches."""
+    found = re.findall(r"^(.*?) Uid:.*\n((?:\w+:\s+\w+\n)+)", said, re.MULTILINE)
+    return [dict(re.findall(r"(\w+):\s+(\w+)", sets)) for command, sets in found if re.search(pattern, command)]
 
 
 def test_image_says_its_version(built: Built) -> None:

@@ -187,6 +187,26 @@ def test_ten_thousand_tags_and_a_megabyte_in_one_are_refused_in_a_line(attacked:
     assert max(map(len, attacked.daemon.log().splitlines())) < 5000
 
 
+def test_monitor_that_calls_the_daemons_own_urls_changes_nothing(attacked: Site) -> None:
+    """A program on this host may register. Who writes a tag is not one, though his probe comes from here."""
+    calls = {
+        "adds": f"register?name=evil&vip={OTHER}",
+        "adds-by-name": f"register?name=evil&vip={OTHER}",
+        "removes": "unregister?name=friend",
+    }
+    friend = "203.0.113.12/32"
+    attacked.http_register("friend", friend)
+    attacked.announced(friend)
+    for number, (name, call) in enumerate(calls.items()):
+        host = "localhost" if name == "adds-by-name" else "127.0.0.1"
+        attacked.tag(name, f"vip=203.0.113.{20 + number}/32", f"monitor=http:http://{host}:8080/{call};interval=1s")
+        assert "403" in attacked.daemon.wait_line(f"app consul:{name}: monitor-failing")
+    assert {app["name"] for app in attacked.get("/v1/apps").json()["apps"]} == {"mine", "friend", *calls}
+    assert set(attacked.bird.routes()) == {MINE, friend}
+    attacked.http_register("evil", OTHER)  # by a program on this host
+    attacked.announced(OTHER)
+
+
 def test_routes_of_a_peer_are_neither_kept_nor_installed(lab: Lab) -> None:
     host, tor = two(lab)
     many = [f"198.18.{n // 256}.{n % 256}/32" for n in range(20_000)] + ["0.0.0.0/0", "2001:db8:99::/48"]

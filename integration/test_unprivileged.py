@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
 import socket
@@ -216,6 +217,37 @@ def test_exabgp_and_its_relay_have_no_capability_and_nothing_of_the_daemons(worl
     os.kill(relay, signal.SIGSTOP)
     os.kill(daemon.process.pid, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{exabgp}").exists(), 5.0, "ExaBGP has ended with its parent")
+
+
+def test_commands_of_another_user_are_that_user_have_nothing_of_the_daemons_and_end(world: World) -> None:
+    """With what deploy/drop-ins/exec-user.conf adds."""
+    nobody = pwd.getpwnam("nobody").pw_uid
+    pid = world.lab.dir / "pid"
+    pid.touch()
+    os.chown(pid, nobody, nobody)
+    world.lab.dir.chmod(0o755)
+    as_nobody = f"test $(id -u) = {nobody} && {NO_CAPABILITY}"
+    hangs = f"echo $$ >{pid}; sleep 612; true;timeout=500ms;interval=600s"
+    world.config["apps"] = [
+        {"name": "dns", "vip": VIP, "monitors": [f"exec:{as_nobody}"]},
+        {"name": "ntp", "vip": VIP6, "monitors": [f"exec:{hangs}"]},
+    ]
+    world.config["exec"] = {"user": "nobody"}
+    daemon = world.start(as_user(world.lab, "net_admin", "setuid", "setgid", "kill"))
+    world.announced(VIP)
+    daemon.wait_line("app config:ntp: monitor-failing.*did not end within 0.5 s and was killed")
+    until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), 5.0, "it was ended")
+    assert status(daemon.process.pid, "Uid") == int(str(USER), 16)
+    exabgp = child(daemon.process.pid)
+    assert status(exabgp, "CapPrm") == status(exabgp, "CapAmb") == 0
+
+
+def test_what_a_command_of_another_user_lacks_is_named(world: World) -> None:
+    world.config["apps"] = [{"name": "dns", "vip": VIP, "monitors": ["exec:true"]}, {"name": "ntp", "vip": VIP6}]
+    world.config["exec"] = {"user": "nobody"}
+    daemon = world.start(as_user(world.lab, "net_admin"))
+    daemon.wait_line("the daemon needs CAP_SETGID, CAP_SETUID, CAP_KILL")
+    world.announced(VIP6)
 
 
 def test_without_net_admin_it_says_so_and_does_not_start(world: World) -> None:

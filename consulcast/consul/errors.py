@@ -71,7 +71,7 @@ def from_status(status: int, body: str, where: str) -> ConsulError:
     if status in (401, 403):
         if "ACL not found" in body or "token does not exist" in body:
             return Denied(f"Consul does not know our token ({status}): it was deleted, or is not replicated yet")
-        return Denied(f"Consul denies {where} ({status}: {said}): give the token node:read and service:read")
+        return Denied(f"Consul denies {where} ({status}: {said}): its token needs the policy of docs/consul-acl.md")
     if status in (429, 503):
         return RateLimited(f"Consul limits our requests at {where} ({status}: {said}): see `limits` in its config")
     if status >= 500 and any(word in body.lower() for word in _SERVERS):

@@ -90,7 +90,7 @@ class Evidence:
         if rights:
             return f"our token may not see it; its policy needs {' and '.join(map(str, rights))}"
         if rights is None and read.filtered:
-            return "ACLs hide a part of the answer; the token's policy needs node:read and service:read"
+            return "ACLs hide a part of the answer; the token needs the policy of docs/consul-acl.md"
         if wanted is None:
             return f"the agent has {min(agent)!r} registered" if agent and not read.ids else ""
         if wanted in read.ids:

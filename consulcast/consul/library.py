@@ -23,6 +23,7 @@ from consulcast.consul.errors import ConsulError, Denied, Rejected, TimedOut, Un
 from consulcast.consul.settings import ConsulSettings, usable_token
 from consulcast.consul.transport import CONNECT_TIMEOUT, session_for
 
+_TOKEN = "X-Consul-Token"
 SLACK = 10.0  # seconds: an agent whose servers have no leader says so after 7 (rpc_hold_timeout)
 
 
@@ -79,12 +80,22 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
         return callback(self._send("POST", self.uri(path, params), data, SLACK))
 
     def _send(self, method: str, uri: str, body: bytes | None, patience: float) -> Any:
+        """Send a request; once more, if it was denied and the token's file holds another token by now."""
+        response = self._answer(method, uri, body, patience)
+        if response.status_code in (401, 403):
+            self._token = None
+            denied = response.request.headers.get(_TOKEN)  # another greenlet may have read the file meanwhile
+            if self._settings.token_file and self._headers().get(_TOKEN) != denied:
+                response = self._answer(method, uri, body, patience)
+        return base.Response(response.status_code, response.headers, "", response.content)
+
+    def _answer(self, method: str, uri: str, body: bytes | None, patience: float) -> requests.Response:
         request = requests.Request(method, uri, headers=self._headers(), data=body).prepare()
         deadline = gevent.Timeout(CONNECT_TIMEOUT + patience)  # requests' own counts anew with every byte
         deadline.start()
         try:
             timeout = (CONNECT_TIMEOUT, patience)
-            response = self.session.send(request, timeout=timeout, proxies={}, allow_redirects=False)
+            return self.session.send(request, timeout=timeout, proxies={}, allow_redirects=False)
         except gevent.Timeout as expired:
             if expired is not deadline:
                 raise
@@ -93,16 +104,13 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
             raise self._transport_error(error) from None
         finally:
             deadline.close()
-        if response.status_code in (401, 403):
-            self._token = None  # the token's file may hold a new one by now
-        return base.Response(response.status_code, response.headers, "", response.content)
 
     def _headers(self) -> dict[str, str]:
         if self._token is None:
             self._token = self._read_token()
         headers = {"Accept-Encoding": "identity"}  # gzip costs both sides more than these bodies on loopback
         if self._token:
-            headers["X-Consul-Token"] = self._token
+            headers[_TOKEN] = self._token
         return headers
 
     def _read_token(self) -> str:

@@ -19,7 +19,7 @@ class ConsulSettings:
     url: str = "http://127.0.0.1:8500"  # without /v1; with a unix socket the host part is a mere name
     unix_socket: str = ""  # path, or ""
     token: str = ""
-    token_file: str = ""  # read at every new client and again after a denial; wins over ``token`` if not empty
+    token_file: str = ""  # read at every new client and again when it is denied; wins over ``token`` if not empty
     verify: bool | str = True  # TLS: verify against the system's CAs, not at all, or against this file or directory
     client_cert: str = ""
     client_key: str = ""  # empty: the key is in ``client_cert``

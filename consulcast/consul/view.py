@@ -243,7 +243,8 @@ class View:
 def wrong_node(answer: CatalogNode | None, node: str) -> str:
     """Why a catalog answer is not about the node; "" if it is."""
     if answer is None or answer.node is None:
-        return f"Consul does not know node {node!r}: is CONSUL_NODE its name, and may the token read it?"
+        right = f'node "{node}" {{ policy = "read" }}'
+        return f"Consul does not know node {node!r}: is CONSUL_NODE its name, and has the token's policy {right}?"
     if answer.node.name.casefold() != node.casefold():  # Consul finds a node by the start of its ID as well
         return f"Consul answers with node {answer.node.name!r} where {node!r} was asked for"
     return ""

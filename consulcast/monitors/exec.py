@@ -16,6 +16,7 @@ from gevent import monkey
 from gevent import os as gevent_os
 from gevent.event import Event
 
+from consulcast import capabilities
 from consulcast.model import MonitorSpec
 from consulcast.monitors import launch
 from consulcast.monitors.command import Command, Programs
@@ -97,15 +98,16 @@ class _Run:
 
         def posix_spawn() -> int:
             launch.seal()
-            pid: int = _posix_spawn(
-                line[0],
-                [word.encode() for word in line],
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=[],
-                setsigdef=_RESET_SIGNALS,
-            )
+            with capabilities.lent(*launch.lendings(command)):
+                pid: int = _posix_spawn(
+                    line[0],
+                    [word.encode() for word in line],
+                    environment,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=[],
+                    setsigdef=_RESET_SIGNALS,
+                )
             return pid
 
         gevent.get_hub().loop.install_sigchld()  # fork_and_watch does it after the fork: too late for a quick child

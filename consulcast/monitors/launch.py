@@ -11,8 +11,10 @@ import ctypes
 import os
 import resource
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from consulcast import capabilities
+from consulcast.capabilities import Capability
 from consulcast.monitors.command import Command, User
 
 _PASSED_ON = ("PATH", "HOME", "LANG")
@@ -20,7 +22,7 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOLS_PATH = "/usr/bin:/bin"
 _CLOEXEC = 4  # CLOSE_RANGE_CLOEXEC
 _LAST = 2**32 - 1
-_TO_BE_ANOTHER = {"CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}  # linux/capability.h
+_TO_BECOME_ANOTHER = (Capability.SETGID, Capability.SETUID)
 
 _libc = ctypes.CDLL(None)
 
@@ -49,6 +51,12 @@ def line(command: Command) -> list[str]:
             words += [f"--reuid={user.uid}", f"--regid={user.gid}", "--init-groups"]
         words.append("--no-new-privs")  # no way back by a setuid program
     return [*words, "--", *command.argv]
+
+
+def lendings(command: Command) -> Collection[Capability]:
+    """Which of our capabilities setpriv needs to make it another user's; the command itself has none."""
+    user = command.user
+    return () if user is None or user.uid == os.geteuid() else _TO_BECOME_ANOTHER
 
 
 def environment(command: Command) -> Mapping[str, str]:
@@ -92,9 +100,10 @@ def _tool(name: str) -> str:
 
 
 def _may_be_another(user: User) -> None:
-    with open("/proc/thread-self/status") as status:
-        have = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
-    missing = [name for name, number in _TO_BE_ANOTHER.items() if not have >> number & 1]
-    if os.geteuid() != 0 or missing:
-        needs = f"needs {', '.join(missing)}" if missing else "needs to be root"
-        raise CannotStart(f"to run it as user {user.name!r} the daemon {needs}; or leave `user` out")
+    """Raise ``CannotStart`` unless we can become that user, and end what runs as that user."""
+    missing = [str(one) for one in (*_TO_BECOME_ANOTHER, Capability.KILL) if not capabilities.has(one)]
+    if missing:
+        raise CannotStart(
+            f"to run it as user {user.name!r} the daemon needs {', '.join(missing)} (deploy/drop-ins/exec-user.conf, "
+            "docs/privileges.md); or leave `user` out"
+        )

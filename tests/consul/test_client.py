@@ -148,6 +148,28 @@ def test_the_token_file_is_read_anew_after_a_denial(answering: Answering, tmp_pa
     assert asking.agent_services() == {}
 
 
+def test_a_token_rotated_in_its_file_is_taken_within_the_call_also_by_calls_under_way(
+    answering: Answering, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    good = ["old"]
+    server = answering(
+        lambda request: reply("{}") if request.headers["x-consul-token"] in good else reply("ACL not found", 403)
+    )
+    asking = client(server, token_file=str(file))
+    assert asking.agent_services() == {}
+    good[:] = ["new"]
+    file.write_text("new\n")
+    asked = [gevent.spawn(asking.agent_services) for _ in range(3)]
+    assert [one.get() for one in asked] == [{}, {}, {}]
+    good.clear()
+    before = len(server.requests)
+    with pytest.raises(Denied):
+        asking.agent_services()
+    assert len(server.requests) == before + 1, "the same token is not sent twice"
+
+
 def test_a_token_file_that_cannot_be_read_is_named(answering: Answering) -> None:
     with pytest.raises(Denied, match="/nowhere/token"):
         client(answering(reply("{}")), token_file="/nowhere/token").agent_services()

@@ -261,7 +261,7 @@ WRONG = {
     "no leader, with 200": Wrong("without a leader", headers={"X-Consul-Knownleader": "false"}),
     "staler than max_stale": Wrong("without a leader", headers={"X-Consul-Lastcontact": "60000"}),
     "token unknown": Wrong("does not know our token", reply("ACL not found", 403)),
-    "denied": Wrong("give the token node:read", reply("Permission denied", 403)),
+    "denied": Wrong("docs/consul-acl.md", reply("Permission denied", 403)),
     "429": Wrong("limits our requests", reply("slow down", 429)),
     "503": Wrong("limits our requests", reply("busy", 503)),
     "500": Wrong("Consul refuses", reply("internal", 500)),

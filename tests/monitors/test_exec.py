@@ -13,6 +13,8 @@ from pathlib import Path
 import gevent
 import pytest
 
+from consulcast import capabilities
+from consulcast.capabilities import Capability
 from consulcast.model import MonitorSpec
 from consulcast.monitors.command import Command, Commands, Limits, Programs, User
 from consulcast.monitors.exec import ExecProbe
@@ -189,8 +191,10 @@ def test_command_of_another_user_ends_with_its_look(tmp_path: Path) -> None:
 
 def test_user_that_the_daemon_cannot_become_says_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 65533)
+    monkeypatch.setattr(capabilities, "has", lambda one: one is Capability.KILL)
     look = run("true", commands=Commands(user=NOBODY))
-    assert look == Look(None, "to run it as user 'nobody' the daemon needs to be root; or leave `user` out")
+    assert look.passed is None
+    assert "to run it as user 'nobody' the daemon needs CAP_SETGID, CAP_SETUID (deploy/drop-ins/" in look.detail
 
 
 def test_named_command_gets_its_arguments_as_they_are_and_no_shell() -> None:
