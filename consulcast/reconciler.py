@@ -194,7 +194,7 @@ class Reconciler:
     def _look(self, wanted: Set[Interface]) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
         sweep = self._clock() >= self._sweep_at
-        if not sweep and not self._told:
+        if not sweep and not self._told and self._clock() < self._addresses.look_at:
             return
         told, self._told = self._told, set()  # before, so that what comes during the reading is not overlooked
         if sweep:
