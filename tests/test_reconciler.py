@@ -343,6 +343,23 @@ def test_storm_of_events_is_one_look(make: Make) -> None:
     assert world.addresses.looks == looks + 1
 
 
+def test_events_that_come_during_every_look_do_not_keep_an_address_from_going(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    look, removed = world.addresses.look, []
+
+    def disturbed_look() -> Found:
+        if len(removed) < 5:
+            removed.append(f"remove {notation.vip(VIP).local}" in world.script)
+            world.reconciler.disturbed(Kind.ADDRESS)
+        return look()
+
+    world.addresses.look = disturbed_look  # type: ignore[method-assign]
+    world.reconciler.disturbed(Kind.ADDRESS)
+    world.wants()
+    assert removed[-1], "while they still came"
+
+
 def test_device_that_is_down_withdraws_and_says_so_and_once_up_again_is_announced(make: Make) -> None:
     world = make().begin()
     world.wants(intent())
