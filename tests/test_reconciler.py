@@ -346,7 +346,8 @@ def test_storm_of_events_is_one_look(make: Make) -> None:
 def test_events_that_come_during_every_look_do_not_keep_an_address_from_going(make: Make) -> None:
     world = make().begin()
     world.wants(intent())
-    look, removed = world.addresses.look, []
+    look = world.addresses.look
+    removed: list[bool] = []
 
     def disturbed_look() -> Found:
         if len(removed) < 5:
