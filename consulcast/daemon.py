@@ -273,7 +273,7 @@ class Daemon:
             self._config, self._network = config, network
             self._tell_gaps(network)
             if consul_changed:
-                self._replace_consul(consul)
+                self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)
                 self._locate_consul()
             self._configure()
             self._web.configure(config.api)
@@ -309,9 +309,12 @@ class Daemon:
         kept = {where: peer for where, peer in self._network.found.items() if where in same}
         return filled(dataclasses.replace(self._network, found=kept), network)
 
-    def _replace_consul(self, consul: ConsulSource | None) -> None:
+    def _replace_consul(self, consul: ConsulSource | None, same_tags: bool) -> None:
+        """Follow another source. What it does not show at first is believed gone no sooner than it would have been."""
         if self._consul is not None:
             self._consul.stop()
+            if consul is not None and same_tags:
+                consul.inherit(self._consul)
         self._consul = consul
         self._core.follow(consul)
         if consul is not None:

@@ -150,16 +150,19 @@ class Reconciler:
     def _pass(self) -> None:
         """Bring the host nearer to the intents. Nothing here waits for a peer, or for NAT.
 
-        The kernel takes its time: when something else is wanted after it has answered, the pass begins anew.
+        The kernel takes its time: when something else is wanted after it has answered, the pass begins anew. Whatever
+        else has happened by then does not keep it from its end, or events that come without end would.
         """
-        announce = [intent for intent in self._intents if intent.announce]
+        intents = self._intents
+        announce = [intent for intent in intents if intent.announce]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._hand_over(i for i in announce if i.vip.prefix in self._handed or self._stands(i))
         wanted = {intent.vip.local: intent.name for intent in announce}
         self._look(wanted.keys())
         if self._addresses.add_missing(wanted):
             self._wake.set()
-        if self._wake.is_set():
+            return
+        if self._intents is not intents and self._intents != intents:
             return
         self._hand_over(intent for intent in announce if self._stands(intent))
         keep = {intent.vip.local for intent in self._intents if intent.address}
@@ -194,7 +197,7 @@ class Reconciler:
     def _look(self, wanted: Set[Interface]) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
         sweep = self._clock() >= self._sweep_at
-        if not sweep and not self._told:
+        if not sweep and not self._told and self._clock() < self._addresses.look_at:
             return
         told, self._told = self._told, set()  # before, so that what comes during the reading is not overlooked
         if sweep:

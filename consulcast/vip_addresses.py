@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class _Retry:
 class VipAddresses:
     """Keeps books on one device's addresses; all calls but the properties may wait for the kernel.
 
-    While the device is down or not there nothing is ``present``, for none of it works, and nothing is added.
+    While the device is down or not there nothing is ``present``, for none of it works, and nothing is added. That of
+    one which goes down again and again counts only when it has been up for a while: each time costs two UPDATEs a VIP.
     """
 
     def __init__(self, table: AddressTable, repairs: Repairs, clock: Callable[[], float]) -> None:
@@ -39,6 +41,10 @@ class VipAddresses:
         self._trouble = ""
         self._retry: dict[Interface, _Retry] = {}
         self._losses: Losses[Interface] = Losses()
+        self._falls: Losses[None] = Losses()  # how often the device went down
+        self._down = False
+        self._rest = 0.0  # seconds that the device has to be up before it is used, as of its last fall
+        self.look_at = math.inf  # when to look though nobody has changed anything: the device has rested by then
 
     def look(self, wanted: Set[Interface], told: Set[Kind] = frozenset()) -> None:
         """Read the kernel: what is there, what is ours, what of former runs is left. ``told``: what events said."""
@@ -50,7 +56,7 @@ class VipAddresses:
             log.error("addresses cannot be read, retried with the next sweep: %s", error)
             return
         before, self.looked = self._trouble, True
-        self._trouble = found.trouble
+        self._trouble = self._trouble_of(found.trouble)
         if self._trouble:
             if self._trouble != before:
                 log.warning("no VIP works on this host: %s", self._trouble)
@@ -65,6 +71,21 @@ class VipAddresses:
             self._repairs.found(Kind.DEVICE, f"the VIPs' device was down or gone and is up again; {again}")
         elif lost:
             self._lost(lost)
+
+    def _trouble_of(self, down: str) -> str:
+        """Why none of the addresses is to be used, ``down`` being why the device cannot be; "" if they may be."""
+        now = self._clock()
+        if down:
+            if not self._down:
+                self._rest = self._falls.pause(None, now)
+            self._down, self.look_at = True, math.inf
+            return down
+        if self._down:
+            self._down, self.look_at = False, now + self._rest
+        if now < self.look_at < math.inf:
+            return f"the VIPs' device was down again and again: it is used when it has been up for {self._rest:.0f} s"
+        self.look_at = math.inf
+        return ""
 
     def _lost(self, lost: Set[Interface]) -> None:
         now = self._clock()
@@ -123,7 +144,7 @@ class VipAddresses:
     @property
     def retries(self) -> Collection[float]:
         """When something is tried again."""
-        return () if self._trouble else [retry.at for retry in self._retry.values()]
+        return [self.look_at] if self._trouble else [retry.at for retry in self._retry.values()]
 
 
 def _names(addresses: Collection[Interface]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import signal
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from integration.lab import Lab, until
 from integration.lab.consul import HostConnection, ttl_check
-from integration.test_stories import OTHER, VIP, World, world
+from integration.test_stories import OTHER, VIP, World, settings, world
 
 THIRD = "203.0.113.12/32"
 VIPS = {"dns": VIP, "ntp": OTHER, "web": THIRD}
@@ -76,6 +77,21 @@ def test_apps_that_stay_away_go_after_the_hold_down(lab: Lab) -> None:
         made.gone(OTHER)
         assert VIP in made.bird.routes()
         assert made.bird.counters().withdraws == 2
+
+
+def test_reload_with_other_settings_of_consuls_during_the_hold_down_withdraws_nothing(lab: Lab) -> None:
+    with world(lab, consul={"restart_grace": "1s", "removal_hold": "60s"}) as made:
+        three_announced(made)
+        made.consul.restart(crash=True)
+        made.register("dns")
+        made.daemon.wait_line("app consul:web held: 2 of 3 apps would go at once")
+        made.daemon.configure(settings(lab, consul={"restart_grace": "2s", "removal_hold": "60s"}))
+        made.daemon.process.signal(signal.SIGHUP)
+        made.daemon.wait_line("reloaded")
+        time.sleep(1)
+        assert made.bird.routes().keys() == set(VIPS.values())
+        assert made.bird.counters().withdraws == 0
+        assert {item["app"] for item in api(made, "/v1/consul")["held"]} == {"consul:ntp", "consul:web"}
 
 
 def test_one_of_three_goes_at_once_and_so_does_the_next_a_moment_later(lab: Lab) -> None:

@@ -343,6 +343,24 @@ def test_storm_of_events_is_one_look(make: Make) -> None:
     assert world.addresses.looks == looks + 1
 
 
+def test_events_that_come_during_every_look_do_not_keep_an_address_from_going(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    look = world.addresses.look
+    removed: list[bool] = []
+
+    def disturbed_look() -> Found:
+        if len(removed) < 5:
+            removed.append(f"remove {notation.vip(VIP).local}" in world.script)
+            world.reconciler.disturbed(Kind.ADDRESS)
+        return look()
+
+    world.addresses.look = disturbed_look  # type: ignore[method-assign]
+    world.reconciler.disturbed(Kind.ADDRESS)
+    world.wants()
+    assert removed[-1], "while they still came"
+
+
 def test_device_that_is_down_withdraws_and_says_so_and_once_up_again_is_announced(make: Make) -> None:
     world = make().begin()
     world.wants(intent())
@@ -359,6 +377,22 @@ def test_device_that_is_down_withdraws_and_says_so_and_once_up_again_is_announce
     assert world.acts()[1:] == [f"add {VIP}", f"announce {VIP}"]
     assert world.repairs.counts[Kind.DEVICE] == 1
     assert world.repairs.counts[Kind.ADDRESS] == 0
+
+
+def test_device_that_goes_down_again_and_again_is_used_when_it_stays_up(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    for _ in range(20):
+        for trouble in ("device lo is down", ""):
+            world.addresses.trouble = trouble
+            world.reconciler.disturbed(Kind.DEVICE)
+            world.acts()
+    assert world.script.count(f"withdraw {VIP}") == world.script.count(f"announce {VIP}") == 4
+    assert world.reason() is Reason.ADDRESS_FAILED
+    assert "when it has been up for 30 s" in world.reconciler.status()[notation.vip(VIP)].detail
+    assert world.acts(29.0)[-1] == f"withdraw {VIP}"
+    assert world.acts(1.1)[-1] == f"announce {VIP}"
+    assert world.repairs.counts[Kind.DEVICE] == 4
 
 
 def test_device_that_was_down_for_a_moment_loses_its_addresses_and_no_route(make: Make) -> None:

@@ -132,6 +132,8 @@ class Belief(Generic[T]):
         if self.empty_at_first:
             self._unproven, self.proven = against_empty, not against_empty
             doubted = doubted or bool(against_empty)
+        if still - against.keys():
+            return  # these left during the look, and are looked for at once
         if doubted:
             self._look_at = now + self._look_after
             self._look_after = min(self._look_after * 2, LAST_LOOK)

@@ -20,6 +20,10 @@ class HoldDown:
         self._left: dict[str, float] = {}  # apps that went without a hold-down, and when
         self._lost_at: float | None = None
 
+    def inherit(self, former: HoldDown) -> None:
+        """Go on with what another one holds, each from when it was held first; the limits stay our own."""
+        self._held, self._left, self._lost_at = dict(former._held), dict(former._left), former._lost_at
+
     def begin(self, gone: Collection[str], leaving: Collection[str], apps: Collection[str], now: float) -> None:
         """Hold those of ``gone`` that are new, if they belong to a mass removal.
 

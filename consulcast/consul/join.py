@@ -40,6 +40,12 @@ class Join:
         self.unknown_names: Mapping[str, Stale] = {}  # of these: verdicts that rest on an instance that is unknown
         self.next_time = float("inf")  # when to join again though nothing new was heard
 
+    def inherit(self, former: Join) -> None:
+        """Go on from what another one, which reads tags in the same way, has read, and judged if it judges the same."""
+        self._parsed = former._parsed
+        if former._warning == self._warning:
+            self._judged, self._awaited = former._judged, former._awaited
+
     def __call__(
         self,
         services: Mapping[str, Service],

@@ -96,6 +96,13 @@ class ConsulSource:
         self._open = Event()  # something to look at, or a time to wait for
         self._looker: gevent.Greenlet[[], None] | None = None
 
+    def inherit(self, former: ConsulSource) -> None:
+        """Before ``start``: go on from what a source with other settings, now stopped, believes of the same node."""
+        if former.node == self._node and former.state.synced:
+            self._view.inherit(former._view)
+            self._join.inherit(former._join)
+            self.state = former.state
+
     def start(self) -> None:
         """Begin watching; returns at once."""
         self._looker = guarded("consul second look", self._look_again, self._failed)

@@ -57,6 +57,17 @@ class View:
         self.catalog_good_at: float | None = None  # when there was a good answer last
         self.health_good_at: float | None = None
 
+    def inherit(self, former: View) -> None:
+        """Go on from what another view of this node, used no more, believes.
+
+        What other settings do not show, such as a token that may see less, would be gone at once otherwise.
+        """
+        self._shown, self._catalog, self._health = former._shown, former._catalog, former._health
+        self._settled_at, self._marks = former._settled_at, former._marks
+        self._hold_down.inherit(former._hold_down)
+        self.stale_since, self.stale_reason = former.stale_since, former.stale_reason
+        self.catalog_good_at, self.health_good_at = former.catalog_good_at, former.health_good_at
+
     @property
     def services(self) -> Mapping[str, Service]:
         """The believed services by ServiceID."""

@@ -328,6 +328,41 @@ def test_most_apps_gone_at_once_are_held_and_then_believed(watched: Setup, caplo
     assert "Consul is believed again, after 0." in caplog.text
 
 
+def test_a_source_with_other_settings_goes_on_from_what_the_former_one_believes(watched: Setup, caplog: Any) -> None:
+    watched.consul.register("web")
+    watched.source.start()
+    watched.synced("dns", "web")
+    gevent.sleep(0.02)  # as in the fixture
+    watched.source.stop()
+    source = ConsulSource(
+        settings_from({}, address=watched.server.address),
+        "n1",
+        tags.parse,
+        lambda: None,
+        failed=watched.failures.append,
+        hold_down=HoldDown(0.5, 0.5),
+    )
+    source.inherit(watched.source)
+    assert source.state is watched.source.state
+    watched.source = source
+    watched.consul.services.clear()
+    watched.consul.checks.clear()
+    source.start()
+    watched.until(lambda: "2 of 2 apps would go at once" in source.state.stale_reason)
+    assert watched.ids == {"dns", "web"}
+    watched.synced()
+    assert "in sync" not in caplog.text, "it never was out of it"
+
+
+def test_a_source_for_another_node_inherits_nothing(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    other = settings_from({}, address=watched.server.address)
+    source = ConsulSource(other, "n2", tags.parse, lambda: None, failed=watched.failures.append)
+    source.inherit(watched.source)
+    assert not source.state.synced
+
+
 def test_a_restart_while_nothing_is_asked_shows_by_the_connection_that_was_closed(watched: Setup) -> None:
     watched.source.start()
     watched.synced("dns")

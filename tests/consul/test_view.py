@@ -296,6 +296,17 @@ def test_another_service_that_leaves_is_looked_for_at_once_though_a_first_one_is
     assert {service.id for service in seen.doubts(11).services} == {"dns", "web"}
 
 
+def test_what_leaves_while_another_one_is_looked_for_is_looked_for_at_once_too() -> None:
+    seen = view("dns", "web")
+    seen.catalog_answered(catalog("web"), 10)
+    doubts = seen.doubts(10)
+    seen.catalog_answered(catalog(), 10.001)
+    seen.confirmed(doubts, Evidence(agent_services=["dns"]), 10.002)
+    look(seen, Evidence(agent_services=["dns"]), 10.003)
+    assert set(seen.services) == {"dns"}, "nobody knows of the other one any more"
+    assert seen.next_time() == 10.003 + 5
+
+
 def test_a_service_takes_its_checks_along() -> None:
     seen = view("dns", "web")
     seen.health_answered(health(check("web")), 10)
@@ -602,6 +613,18 @@ def test_mass_removal_is_believed_after_the_hold_down_when_the_third_look_agrees
     assert set(seen.services) == {"c"}
     assert set(statuses(seen)) == {"service:c"}
     assert (seen.stale_reason, seen.held, seen.unknown, seen.next_time()) == ("", {}, {}, float("inf"))
+
+
+def test_the_hold_down_of_what_leaves_during_a_look_begins_at_once() -> None:
+    seen = apps_view("a", "b", "c")
+    seen.catalog_answered(catalog("b", "c"), 10)
+    doubts = seen.doubts(10)
+    seen.catalog_answered(catalog(), 10.001)
+    seen.confirmed(doubts, left(), 10.002)
+    look(seen, left(), 10.003)
+    assert set(seen.held) == {"a", "b", "c"}
+    look(seen, left(), 10.003 + HOLD)
+    assert not seen.services
 
 
 def test_third_look_that_disagrees_starts_all_over() -> None:
