@@ -30,7 +30,14 @@ from integration.chaos.consul_faults import (
     SnapshotRestored,
     TokenDeleted,
 )
-from integration.chaos.daemon_faults import DaemonBusy, DaemonFrozen, DaemonKilled, DaemonReloaded, DaemonStopped
+from integration.chaos.daemon_faults import (
+    DaemonBusy,
+    DaemonFrozen,
+    DaemonHung,
+    DaemonKilled,
+    DaemonReloaded,
+    DaemonStopped,
+)
 from integration.chaos.fault import Fault
 from integration.chaos.host_faults import AddressDeleted, ForeignBeside, LoopbackDown, RulesFlushed
 from integration.chaos.service_faults import (
@@ -62,6 +69,7 @@ WEIGHTS: dict[type[Fault], float] = {
     CheckWarning: 3,
     DaemonBusy: 3,
     DaemonFrozen: 3,
+    DaemonHung: 1.5,
     DaemonKilled: 5,
     DaemonReloaded: 4,
     DaemonStopped: 3,

@@ -7,7 +7,7 @@ import time
 
 from integration.chaos.account import Allowed
 from integration.chaos.fault import DAEMON, Fault
-from integration.chaos.world import World
+from integration.chaos.world import LEASE, World
 
 _START = 25.0  # seconds in which a daemon that is started again has to have everything right
 
@@ -55,6 +55,13 @@ class DaemonFrozen(DaemonFault):
 
     def heal(self, world: World) -> None:
         world.daemon.process.resume()
+
+
+class DaemonHung(DaemonFrozen):
+    """SIGSTOP for longer than the lease: the routes go with the session, and come back."""
+
+    allowed = Allowed(sessions=1)
+    hold = LEASE + 1.5
 
 
 class DaemonReloaded(DaemonFault):

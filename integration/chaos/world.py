@@ -21,6 +21,7 @@ HOST_AS, ROUTER_AS = 4200000001, 65010
 HOLD_TIME = 6  # seconds, of the BGP session
 GRACE = 3.0  # seconds, restart_grace: checks of a restarted agent run every second
 REMOVAL_HOLD = 2.0  # seconds that a mass removal waits
+LEASE = 3.0  # seconds
 NEVER = "198.51.100.77"  # a peer that never comes up
 FOREIGN = ("203.0.113.98/32", "203.0.113.99/32")  # somebody else's addresses on the VIPs' device
 OPERATOR = """table inet operator {
@@ -122,7 +123,13 @@ class World:
             "removal_hold": f"{REMOVAL_HOLD:g}s",
         }
         peers = [{"address": NEVER, "peer_as": 65099}, {"address": "198.51.100.2", "peer_as": ROUTER_AS}]
-        bgp = {"local_as": HOST_AS, "hold_time": HOLD_TIME, "peers": peers, "damping": {"enabled": False}}
+        bgp = {
+            "local_as": HOST_AS,
+            "hold_time": HOLD_TIME,
+            "lease": f"{LEASE:g}s",
+            "peers": peers,
+            "damping": {"enabled": False},
+        }
         parts = {"agent": agent, "consul": consul, "bgp": bgp, "nat": {"backend": "nft"}, "apps": apps}
         for name, part in more.items():
             parts[name] = {**parts[name], **part}  # type: ignore[dict-item]  # sections only
