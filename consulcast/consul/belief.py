@@ -9,6 +9,7 @@ T = TypeVar("T")
 
 FIRST_LOOK = 5.0  # seconds between second looks that did not agree, doubling
 LAST_LOOK = 60.0
+FIRST_WORSE = 1.0  # the same for what is worse
 SETTLING = "right after trouble, what is missing or worse in Consul's answers is held until it has settled"
 _NEVER = float("inf")
 
@@ -17,7 +18,7 @@ class Belief(Generic[T]):
     """The entries that are believed.
 
     An entry that is new or not worse is believed as it is. A worse one (``worse(before, now)``; ``before`` is ``None``
-    for a new entry) is held back until its time, and a missing one until it is dropped.
+    for a new entry) is held back until its time, and then until a look confirms it; a missing one until it is dropped.
     """
 
     def __init__(self, noun: str, *, patience: float = 0.0) -> None:
@@ -32,6 +33,8 @@ class Belief(Generic[T]):
         self._look_at, self._look_after = 0.0, FIRST_LOOK
         self._lost_at = 0.0
         self._gone: set[str] = set()  # doubtful because missing
+        self._confirmed: set[str] = set()  # doubtful because worse, and a look has shown that they are
+        self._worse_at, self._worse_after = 0.0, FIRST_WORSE
         self.excused: Container[str] = ()  # missing entries that need no look: they follow what they belong to
 
     @property
@@ -51,6 +54,7 @@ class Belief(Generic[T]):
             self._lost_at = now
         self.trouble = reason
         self._against.clear()
+        self._confirmed.clear()
 
     def answered(self, seen: Mapping[str, T], now: float) -> None:
         """A good answer."""
@@ -76,10 +80,13 @@ class Belief(Generic[T]):
         for name, entry in self.seen.items():
             before = self.entries.get(name)
             if worse is not None and worse(before, entry):
-                since = now if name in self._gone else self._since.get(name, now)  # gone was another doubt than worse
-                if now < min(settled_at, since + grace):
+                held = name in self._since and name not in self._gone  # gone was another doubt than worse
+                since = self._since[name] if held else now
+                settling = now < min(settled_at, since + grace)
+                if settling or (held and name not in self._confirmed):
                     doubtful[name] = since
-                    self._against[name] = SETTLING
+                    if settling:
+                        self._against[name] = SETTLING
                     if before is not None:
                         entries[name] = before
                     continue
@@ -93,13 +100,34 @@ class Belief(Generic[T]):
             if now < min(settled_at, since + grace):
                 self._against[name] = SETTLING
         self.entries, self._since, self._gone = entries, doubtful, set(gone)
+        self._confirmed &= doubtful.keys()
         self._against = {name: why for name, why in self._against.items() if name in doubtful}
         if not doubtful:
-            self._look_after = FIRST_LOOK
+            self._look_after, self._worse_at, self._worse_after = FIRST_LOOK, 0.0, FIRST_WORSE
 
     def due(self, now: float, settled_at: float, grace: float) -> list[str]:
         """The missing entries that a second look is due for."""
         return [] if now < self._look_at else self.judgeable(now, settled_at, grace)
+
+    def worse_due(self, now: float, settled_at: float, grace: float) -> list[str]:
+        """The entries that were held back, have had their time, and are to be looked at once more."""
+        if self.trouble or now < self._worse_at:
+            return []
+        return [
+            name
+            for name, since in self._since.items()
+            if name not in self._gone and now >= min(settled_at, since + grace)
+        ]
+
+    def judged_worse(self, against: Mapping[str, str], now: float) -> None:
+        """Take a look's result: per entry that was held back why it is not believed worse, "" if it is."""
+        still = self._since.keys() - self._gone
+        if self.trouble or not still:
+            return
+        self._confirmed |= {name for name, why in against.items() if not why and name in still}
+        self._against.update({name: why for name, why in against.items() if why and name in still})
+        self._worse_at = now + self._worse_after
+        self._worse_after = min(self._worse_after * 2, LAST_LOOK)
 
     def empty_due(self, now: float) -> bool:
         """Whether a second look at an empty first answer is due."""
@@ -160,7 +188,7 @@ class Belief(Generic[T]):
             return _NEVER
         missing = set(self.missing)
         times = [
-            max(min(settled_at, since + grace), self._look_at if name in missing else 0.0)
+            max(min(settled_at, since + grace), self._look_at if name in missing else self._worse_at)
             for name, since in self._since.items()
             if name not in missing or name not in self.excused
         ]

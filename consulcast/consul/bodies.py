@@ -59,8 +59,9 @@ class AgentService(Struct, frozen=True):
 
 
 class AgentCheck(Struct, frozen=True):
-    """One entry of ``/v1/agent/checks``; its key, the CheckID, is what counts."""
+    """One entry of ``/v1/agent/checks``; its key is the CheckID."""
 
+    status: str = field(name="Status", default="critical")
     service_id: str = field(name="ServiceID", default="")
 
 

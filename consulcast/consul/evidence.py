@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from consulcast.consul.bodies import Check, Service
 from consulcast.consul.client import Right
@@ -12,10 +12,14 @@ from consulcast.consul.errors import ConsulError
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """What left the answers and is to be looked for. ``catalog``, ``health``: an empty first answer counts, too."""
+    """What left the answers, or got worse in them, and is to be looked for.
+
+    ``catalog``, ``health``: an empty first answer counts, too.
+    """
 
     services: tuple[Service, ...] = ()
     checks: tuple[Check, ...] = ()
+    worse: tuple[Check, ...] = ()  # as Consul last said of checks that were held back
     catalog: bool = False
     health: bool = False
 
@@ -25,7 +29,7 @@ class Doubts:
     def rights(self, node: str) -> tuple[Right, ...]:
         """The rights without which these things could not be seen."""
         names = [service.name for service in self.services]
-        names += [check.service_name for check in self.checks if check.service_id]
+        names += [check.service_name for check in (*self.checks, *self.worse) if check.service_id]
         if self.catalog and not self.services:
             names.append("")
         return (Right("node", node), *(Right("service", name) for name in dict.fromkeys(names)))
@@ -38,6 +42,7 @@ class Read:
     ids: Collection[str] = ()
     filtered: bool = False
     apps: Collection[str] = ()  # of these: the services whose tags make them apps
+    ranks: Mapping[str, int] = field(default_factory=dict)  # of checks: how bad each is, 0 the best
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Evidence:
     agent_checks: Collection[str] | ConsulError = ()  # CheckIDs that the agent itself has
     missing_rights: tuple[Right, ...] | ConsulError | None = ()  # None: Consul does not say
     agent_apps: Collection[str] = ()  # of ``agent_services``: those whose tags make them apps
+    agent_ranks: Mapping[str, int] = field(default_factory=dict)  # how bad the agent itself finds its checks
 
     def against_service(self, service_id: str) -> str:
         """Why a service is not to be believed gone; "" when every witness says that it is."""
@@ -69,6 +75,21 @@ class Evidence:
     def against_check(self, check_id: str) -> str:
         """Why a check is not to be believed gone."""
         return self._against(self.checks, self.agent_checks, check_id)
+
+    def against_worse(self, check_id: str, believed: int) -> str:
+        """Why a check is not to be believed worse than it is believed to be.
+
+        An agent that could not reach the servers yet knows better than they do.
+        """
+        for witness in (self.checks, self.agent_checks):
+            if isinstance(witness, ConsulError):
+                return str(witness)
+        assert isinstance(self.checks, Read)
+        if self.checks.ranks.get(check_id, 0) <= believed:
+            return "a consistent read does not show it worse"
+        if self.agent_ranks.get(check_id, believed + 1) <= believed:
+            return "the agent itself does not find it worse"
+        return ""
 
     def against_no_services(self) -> str:
         """Why the node is not to be believed without services."""

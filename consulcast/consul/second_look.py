@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import gevent
 
-from consulcast.consul.bodies import AgentService, Service
+from consulcast.consul.bodies import AgentCheck, AgentService, Service
 from consulcast.consul.client import Client, Consistency, Right
 from consulcast.consul.errors import AclsOff, ConsulError
 from consulcast.consul.evidence import Doubts, Evidence, Read
 from consulcast.consul.settings import ConsulSettings
 from consulcast.consul.view import wrong_node
+from consulcast.monitors.consul import rank
 
 T = TypeVar("T")
 
@@ -39,7 +40,8 @@ class SecondLook:
                     evidence, services=catalog[0].get(), agent_services=agent, agent_apps=self._agent_apps(agent)
                 )
             if health:
-                evidence = replace(evidence, checks=health[0].get(), agent_checks=health[1].get())
+                own = health[1].get()
+                evidence = replace(evidence, checks=health[0].get(), agent_checks=own, agent_ranks=_agent_ranks(own))
             return evidence
         finally:
             gevent.killall([rights, *(catalog or ()), *(health or ())], block=False)
@@ -85,7 +87,12 @@ class SecondLook:
 
     def _checks(self) -> Read:
         answer = self._client.health_node(self._node, consistency=Consistency.CONSISTENT)
-        return Read(frozenset(check.id for check in answer.data or ()), answer.filtered)
+        ranks = {check.id: rank(check) for check in answer.data or ()}
+        return Read(ranks.keys(), answer.filtered, ranks=ranks)
+
+
+def _agent_ranks(checks: Mapping[str, AgentCheck] | ConsulError) -> Mapping[str, int]:
+    return {} if isinstance(checks, ConsulError) else {name: rank(check) for name, check in checks.items()}
 
 
 def _ask(call: Callable[[], T]) -> gevent.Greenlet[..., T | ConsulError]:

@@ -128,11 +128,14 @@ class View:
         """What a second look is due for: nothing while there is no contact or Consul has not settled."""
         services = self._catalog.due(now, self._settled_at, self._grace)
         checks = self._health.due(now, self._settled_at, self._grace)
+        worse = self._health.worse_due(now, self._settled_at, self._grace)
+        seen = self._health.seen or {}
         return Doubts(
             services=tuple(self.services[name] for name in services),
             checks=tuple(self.checks[name] for name in checks),
+            worse=tuple(seen[name] for name in worse),
             catalog=bool(services) or self._catalog.empty_due(now),
-            health=bool(checks) or self._health.empty_due(now),
+            health=bool(checks or worse) or self._health.empty_due(now),
         )
 
     def confirmed(self, doubts: Doubts, evidence: Evidence, now: float) -> None:
@@ -142,6 +145,10 @@ class View:
         if doubts.health:
             against = {check.id: evidence.against_check(check.id) for check in doubts.checks}
             self._health.judged(against, evidence.against_no_checks(), now, self._settled_at, self._grace)
+        if doubts.worse:
+            ids = (check.id for check in doubts.worse)
+            believed = {name: rank(self.checks[name]) if name in self.checks else 0 for name in ids}
+            self._health.judged_worse({name: evidence.against_worse(name, believed[name]) for name in believed}, now)
         self.settle(now)
 
     def settle(self, now: float) -> None:

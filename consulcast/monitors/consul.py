@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from consulcast.consul.bodies import Check
+from consulcast.consul.bodies import AgentCheck, Check
 from consulcast.model import Health, Reason, Verdict
 
 Warnings = Literal["fail", "pass"]
@@ -13,7 +13,7 @@ Warnings = Literal["fail", "pass"]
 _RANK = {"passing": 0, "warning": 1, "critical": 2}
 
 
-def rank(check: Check) -> int:
+def rank(check: Check | AgentCheck) -> int:
     """How bad a check is, 0 the best. A status of a later Consul counts as the worst."""
     return _RANK.get(check.status, 3)
 

@@ -11,6 +11,7 @@ from consulcast.consul.evidence import Evidence, Read
 from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.view import View
 from consulcast.model import Stale
+from consulcast.monitors.consul import rank
 
 GRACE = 15.0
 TROUBLES = [Unreachable("u"), TimedOut("t"), Denied("d"), NoLeader("n")]
@@ -52,6 +53,15 @@ def look(seen: View, evidence: Evidence, now: float) -> None:
     doubts = seen.doubts(now)
     assert doubts
     seen.confirmed(doubts, evidence, now)
+
+
+def believe(seen: View, now: float) -> None:
+    """Time passes; what is looked at then is found as Consul last said."""
+    seen.settle(now)
+    doubts = seen.doubts(now)
+    if doubts:
+        ranks = {found.id: rank(found) for found in doubts.worse}
+        seen.confirmed(doubts, Evidence(checks=Read(ranks, ranks=ranks), agent_checks=ranks), now)
 
 
 GONE = Evidence()  # every witness agrees: nothing there, and we may see all
@@ -358,9 +368,9 @@ def test_a_check_that_turns_critical_right_after_trouble_is_held_until_the_grace
     assert "settled" in seen.stale_reason
     assert set(seen.held) == {"dns"}
     assert seen.next_time() == 35
-    seen.settle(34.9)
+    believe(seen, 34.9)
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(35)
+    believe(seen, 35)
     assert statuses(seen) == {"service:dns": "critical"}
     assert (seen.stale_since, seen.stale_reason, seen.held) == (None, "", {})
 
@@ -379,7 +389,7 @@ def test_trouble_of_the_catalog_alone_holds_the_checks_only_for_the_grace() -> N
     seen.catalog_lost(Denied("d"), 10)
     seen.health_answered(health(check("dns", "critical")), 12)
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(25)
+    believe(seen, 25)
     assert statuses(seen) == {"service:dns": "critical"}
 
 
@@ -389,7 +399,7 @@ def test_a_contact_that_comes_and_goes_does_not_hold_a_failing_check_for_ever() 
         seen.catalog_lost(Unreachable("u"), now)
         seen.catalog_answered(catalog("dns"), now + 1)
         seen.health_answered(health(check("dns", "critical")), now + 1)
-        seen.settle(now + 1)
+        believe(seen, now + 1)
         if now + 1 < 26:
             assert statuses(seen) == {"service:dns": "passing"}
     assert statuses(seen) == {"service:dns": "critical"}
@@ -402,9 +412,9 @@ def test_the_grace_of_a_doubt_is_time_with_contact_over_any_number_of_outages() 
     seen.health_lost(Unreachable("u"), 20)
     seen.health_answered(health(check("dns", "critical")), 40)
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(46.9)  # 8 s before the outage, 6.9 s after it
+    believe(seen, 46.9)  # 8 s before the outage, 6.9 s after it
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(47)
+    believe(seen, 47)
     assert statuses(seen) == {"service:dns": "critical"}
 
 
@@ -415,7 +425,7 @@ def test_connections_that_break_again_and_again_do_not_keep_what_is_gone_for_eve
             lost(Unreachable("u"), now)
         seen.catalog_answered(catalog("dns"), now + 1)
         seen.health_answered(health(check("dns", "critical")), now + 1)
-        seen.settle(now + 1)
+        believe(seen, now + 1)
     assert statuses(seen) == {"service:dns": "critical"}
 
 
@@ -441,7 +451,7 @@ def test_a_service_registered_again_under_a_new_check_id_is_held_like_its_old_ch
     seen.health_lost(Unreachable("u"), 10)
     seen.health_answered(health(check("dns", "critical", "another")), 20)
     assert statuses(seen) == {"service:dns": "passing"}
-    seen.settle(35)
+    believe(seen, 35)
     assert statuses(seen)["another"] == "critical"
 
 
@@ -458,7 +468,7 @@ def test_serf_health_right_after_trouble_is_held_too() -> None:
     seen.catalog_lost(Unreachable("u"), 10)
     seen.health_answered(health(Check("serfHealth", status="critical"), check("dns"), serf=False), 11)
     assert seen.checks["serfHealth"].status == "passing"
-    seen.settle(26)
+    believe(seen, 26)
     assert seen.checks["serfHealth"].status == "critical"
 
 
@@ -795,3 +805,46 @@ def test_a_held_check_makes_its_service_unknown_and_one_of_the_node_every_servic
     assert set(seen.unknown) == {"a"}
     seen.health_answered(health(Check("serfHealth", status="critical"), check("a"), check("b"), serf=False), 21)
     assert set(seen.unknown) == {"a", "b"}
+
+
+def worse(ranks: dict[str, int], own: dict[str, int] | None = None) -> Evidence:
+    """What a look finds: how bad the servers, and the agent itself, find the checks."""
+    return Evidence(checks=Read(ranks, ranks=ranks), agent_checks=own or {}, agent_ranks=own or {})
+
+
+@pytest.mark.parametrize(
+    ("evidence", "why"),
+    [
+        (worse({"service:dns": 2}, {"service:dns": 0}), "the agent itself does not find it worse"),
+        (worse({"service:dns": 0}), "a consistent read does not show it worse"),
+        (Evidence(checks=TimedOut("servers are silent")), "servers are silent"),
+        (Evidence(agent_checks=Denied("no right"), checks=Read(ranks={"service:dns": 2})), "no right"),
+    ],
+)
+def test_what_got_worse_right_after_trouble_is_not_believed_by_the_mere_end_of_the_grace(
+    evidence: Evidence, why: str
+) -> None:
+    seen = view("dns")
+    seen.health_lost(Unreachable("u"), 10)
+    seen.health_answered(health(check("dns", "critical")), 12)
+    look(seen, evidence, 27)
+    assert statuses(seen) == {"service:dns": "passing"}
+    assert why in seen.stale_reason
+    assert seen.next_time() == 28, "it is looked at again"
+    look(seen, worse({"service:dns": 2}, {"service:dns": 2}), 28)
+    assert statuses(seen) == {"service:dns": "critical"}
+    assert seen.stale_reason == ""
+
+
+def test_what_is_well_again_during_the_look_stays_well() -> None:
+    seen = view("dns")
+    seen.health_lost(Unreachable("u"), 10)
+    seen.health_answered(health(check("dns", "critical")), 12)
+    doubts = seen.doubts(27)
+    seen.health_answered(health(check("dns")), 27.1)
+    seen.confirmed(doubts, worse({"service:dns": 2}), 27.2)
+    assert statuses(seen) == {"service:dns": "passing"}
+    seen.health_lost(Unreachable("u"), 30)
+    seen.health_answered(health(check("dns", "critical")), 31)
+    seen.settle(60)
+    assert statuses(seen) == {"service:dns": "passing"}, "the former look says nothing of this"

@@ -123,7 +123,11 @@ def test_when_consul_is_well_and_all_witnesses_agree_the_view_is_what_consul_say
     view.health_answered(health, now)
     services, checks = catalog.data.services or {}, {check.id: check for check in health.data or ()}
     apps = [name for name, service in services.items() if is_app(service)]
-    agreeing = Evidence(Read(services, apps=apps), Read(checks), list(services), list(checks), agent_apps=apps)
+    ranks = {name: rank(check) for name, check in checks.items()}
+    found = Read(checks, ranks=ranks)
+    agreeing = Evidence(
+        Read(services, apps=apps), found, list(services), list(checks), agent_apps=apps, agent_ranks=ranks
+    )
     for _ in range(10):  # not one request or answer more: time alone brings it about
         if view.next_time() < float("inf"):
             now = max(now, view.next_time())
