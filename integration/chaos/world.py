@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +149,12 @@ class World:
 
     def check(self, service_id: str, status: str) -> None:
         """Set a TTL check."""
-        self.consul.update_check(status, service_id=service_id)
+        self._ask(lambda: self.consul.update_check(status, service_id=service_id))
         self.change(service_id, check=status)
 
     def maintenance(self, service_id: str, enable: bool) -> None:
         """Put a service into maintenance mode, or end it."""
-        self.consul.maintenance(enable, service_id)
+        self._ask(lambda: self.consul.maintenance(enable, service_id))
         self.change(service_id, maintenance=enable)
 
     def deregister(self, service_id: str) -> None:
@@ -163,7 +163,7 @@ class World:
         if one.source == HTTP:
             assert self.http("GET", f"/unregister?name={one.id}") == 200
         else:
-            self.consul.deregister(one.id)
+            self._ask(lambda: self.consul.deregister(one.id))
         self.change(service_id, registered=False)
 
     def register(self, service_id: str, *, again: bool = False) -> None:
@@ -210,9 +210,21 @@ class World:
             checks.append({"TTL": "24h", "Status": "passing"})
         if one.probe:
             checks.append({"TCP": f"127.0.0.1:{one.probe}", "Interval": "1s", "Timeout": "1s", "Status": "passing"})
-        self.consul.register(one.service, tags, id=one.id, checks=checks)
+        self._ask(lambda: self.consul.register(one.service, tags, id=one.id, checks=checks))
         if one.ttl:  # one that was never updated is critical after the agent's next restart
-            self.consul.update_check("passing", service_id=one.id)
+            self._ask(lambda: self.consul.update_check("passing", service_id=one.id))
+
+    @staticmethod
+    def _ask(call: Callable[[], object]) -> None:
+        """Ask Consul until it does it: after its servers were away it knows not even the root token for a moment."""
+
+        def done() -> bool:
+            with contextlib.suppress(ConsulError):
+                call()
+                return True
+            return False
+
+        until(done, 15.0, "Consul does as it is told", every=0.1)
 
     # -- Consul's rights ---------------------------------------------------------------------------------------
 
