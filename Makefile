@@ -1,6 +1,7 @@
 # make test    lint, types, tests/, integration/ (the last as root); make test ARGS='-k bird' narrows pytest
 # make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
 # make bench   latency against the floor (bench/README.md)
+# make fuzz    whatever comes from others: TARGET='tags http' N=100000 (docs/security-testing.md)
 # make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
 # make audit   known vulnerabilities of the locked packages (SECURITY.md); needs a network
 # make lock    resolve the lock files anew from pyproject.toml
@@ -17,7 +18,7 @@ STAMP  := $(VENV)/made-$(shell $(KEY))
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PIP    := $(BIN)/python -m pip -q --disable-pip-version-check
 
-.PHONY: test lint types unit integration dev bench chaos audit lock clean setup base-image
+.PHONY: test lint types unit integration dev bench fuzz chaos audit lock clean setup base-image
 .DEFAULT_GOAL := test
 
 $(STAMP):
@@ -76,6 +77,12 @@ dev: setup
 # Random faults from a seed (the clock's, if none is given); counts go to .cache/chaos.json. docs/reliability.md
 chaos: setup
 	@$(BIN)/python -m integration.chaos.run $(if $(SEED),--seed $(SEED)) --number $(or $(N),300) $(ARGS)
+
+# Guided by coverage where atheris can be had. What ends badly is kept in .cache/fuzz. docs/security-testing.md
+fuzz: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --require-hashes --no-deps \
+		-r tests/fuzz/requirements.txt || echo 'without atheris: hypothesis alone makes the cases'
+	@$(BIN)/python -m tests.fuzz.run $(TARGET) --cases $(or $(N),100000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

@@ -49,7 +49,7 @@ class Document:
             self._root = loader.get_single_node()
             if self._root is not None:
                 self._refuse_duplicates(self._root)
-            self._data: Any = {} if self._root is None else loader.construct_document(self._root)
+            self._data: Any = {} if self._root is None else self._construct(loader)
             loader.dispose()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -77,6 +77,13 @@ class Document:
         """Word an error about the value at ``path`` (``$.bgp.peers[0].address``)."""
         key = path.removeprefix("$").removeprefix(".") or "the file"
         return ConfigError(f"{self._name}:{self._line(path)}: {key}: {what}")
+
+    def _construct(self, loader: Any) -> Any:
+        """Make values of the nodes. A tag that does not fit (``!!timestamp soon``) is beyond PyYAML's own errors."""
+        try:
+            return loader.construct_document(self._root)
+        except (AttributeError, KeyError, IndexError, TypeError):
+            raise ConfigError(f"{self._name}: a tag (!!…) does not fit its value: leave it out") from None
 
     def _line(self, path: str) -> int:
         node, line = self._root, 1

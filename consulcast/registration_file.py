@@ -69,7 +69,10 @@ def encode(state: State, skew: float) -> bytes:
 
 def decode(data: bytes, skew: float, now: float) -> State:
     """Read the state; what lapsed meanwhile is left out. Raises ``ValueError`` where it is no file of ours."""
-    file = msgspec.json.decode(data, type=_File)
+    try:
+        file = msgspec.json.decode(data, type=_File)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if file.version != VERSION:
         raise ValueError(f"it is of version {file.version}, this program reads version {VERSION}")
     state = State()
@@ -86,7 +89,7 @@ def _decode_entry(raw: msgspec.Raw, state: State, skew: float, now: float) -> No
         app, lifetime = entry.registration.app(), entry.registration.lifetime
         if (lifetime is None) != (entry.expires is None):
             raise BadValue("its ttl and its end do not go together")
-    except ValueError as error:  # msgspec's errors are ValueErrors too
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors too
         log.warning("registration %r in the state file is left out, and kept in the file: %s", name, error)
         state.unreadable[name or f"\0{len(state.unreadable)}"] = msgspec.Raw(bytes(raw))
         return

@@ -168,7 +168,7 @@ def _decode(decoder: _Decoder[T], response: Any, where: str) -> T:
         raise errors.from_status(response.code, response.content[:300].decode("utf-8", "replace"), where)
     try:
         return decoder.decode(response.content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Garbage(f"{where} is not what Consul answers ({error}): does the address lead to Consul?") from None
 
 

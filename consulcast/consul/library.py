@@ -19,11 +19,12 @@ import requests
 import urllib3
 from consul import base, std
 
-from consulcast.consul.errors import ConsulError, Denied, Rejected, TimedOut, Unreachable
+from consulcast.consul.errors import ConsulError, Denied, Garbage, Rejected, TimedOut, Unreachable
 from consulcast.consul.settings import ConsulSettings, usable_token
 from consulcast.consul.transport import CONNECT_TIMEOUT, session_for
 
 _TOKEN = "X-Consul-Token"
+_SHOWN = 200  # characters of what went wrong, which may quote the other side
 SLACK = 10.0  # seconds: an agent whose servers have no leader says so after 7 (rpc_hold_timeout)
 
 
@@ -102,6 +103,8 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
             raise TimedOut(self._silent()) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:  # requests' own errors are OSErrors
             raise self._transport_error(error) from None
+        except (OverflowError, MemoryError, ValueError):  # the length of a chunk, a redirect that is not UTF-8
+            raise Garbage(f"what answers at {self._place} does not speak HTTP as Consul does: is it Consul?") from None
         finally:
             deadline.close()
 
@@ -129,7 +132,7 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
             if isinstance(path, str) and path and not os.access(path, os.R_OK):
                 return Unreachable(f"TLS with Consul needs {path}, which cannot be read")
         root = list(_causes(error))[-1]
-        said = getattr(root, "strerror", None) or str(root) or type(root).__name__
+        said = (getattr(root, "strerror", None) or str(root) or type(root).__name__)[:_SHOWN]
         hint = "check the CA and our certificate" if isinstance(root, ssl.SSLError) else "is the agent running?"
         return Unreachable(f"Consul cannot be reached at {self._place} ({said}): {hint}")
 

@@ -60,7 +60,10 @@ class DeviceEvents:
 
     def _judge(self, message: Message, own: int | None) -> Kind | None:
         """Tell what a message is about, if it is any of our business."""
-        if message.kind in (_NEW_ADDRESS, _DELETE_ADDRESS):
+        address = message.kind in (_NEW_ADDRESS, _DELETE_ADDRESS)
+        if len(message.body) < (_ADDRESS if address else _LINK).size:
+            return None  # not what the kernel says; the sweep looks in any case
+        if address:
             if message.sender == own or self._known is None:
                 return None
             return Kind.ADDRESS if _ADDRESS.unpack_from(message.body)[4] == self._known.index else None

@@ -6,6 +6,7 @@ kernel answers inside ``send``, so no answer is waited for. Formats: linux/netli
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ _ERROR, _DONE = 2, 3
 _V6ONLY = 11  # INET_DIAG_SKV6ONLY
 _HEADER = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBBxI")  # struct inet_diag_req_v2: family, protocol, extensions, states
+_CODE = struct.Struct("=i")
+_LAST_ERROR = 4095  # the kernel's MAX_ERRNO
 _SOCKET_ID = struct.Struct(">HH16s16s12s")  # struct inet_diag_sockid: ports, addresses, interface and cookie
 _MESSAGE = 72  # bytes of struct inet_diag_msg, after which attributes come
 _ATTRIBUTE = struct.Struct("=HH")
@@ -62,12 +65,15 @@ def _answers(kernel: socket.socket) -> Iterator[Listener]:
         at = 0
         while at + _HEADER.size <= len(data):
             length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+            body = data[at + _HEADER.size : at + length]
             if kind == _DONE:
                 return
-            if kind == _ERROR:
-                (code,) = struct.unpack_from("=i", data, at + _HEADER.size)
-                raise OSError(-code, os.strerror(-code))
-            yield parse(data[at + _HEADER.size : at + length])
+            if kind == _ERROR and len(body) >= _CODE.size:
+                number = min(-_CODE.unpack_from(body)[0], _LAST_ERROR)
+                raise OSError(number, os.strerror(number))
+            if len(body) < _MESSAGE:
+                raise OSError(errno.EBADMSG, "an answer of sock_diag is cut short")
+            yield parse(body)
             at += (length + 3) & ~3
 
 

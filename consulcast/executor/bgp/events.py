@@ -123,7 +123,7 @@ def parse(line: bytes) -> Event | None:
     try:
         told = json.loads(line)
         return _snapshot(told) if isinstance(told, list) else _event(told)
-    except (KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not understood: {error!r}") from error
 
 
@@ -140,7 +140,7 @@ def _event(told: dict[str, Any]) -> Event | None:
     if kind == "state" and neighbor["state"] == "up":
         return Up(peer)
     if kind == "state" and neighbor["state"] == "down":
-        return Down(peer, neighbor["reason"])
+        return Down(peer, str(neighbor["reason"]))
     if kind.lower() == "notification":
         text = notification.describe(bytes.fromhex(neighbor["message"]["body"].removeprefix("0x")))
         return Notified(peer, f"{'received' if neighbor['direction'] == 'receive' else 'sent'} {text}")
@@ -149,7 +149,7 @@ def _event(told: dict[str, Any]) -> Event | None:
 
 def _table(told: dict[str, Any]) -> Table:
     routes = {ipaddress.ip_network(prefix, strict=False): str(line) for prefix, line in told["routes"].items()}
-    return Table(ipaddress.ip_address(told["table"]), told["part"], told["parts"], routes)
+    return Table(ipaddress.ip_address(told["table"]), int(told["part"]), int(told["parts"]), routes)
 
 
 def _snapshot(told: list[dict[str, Any]]) -> Snapshot:
@@ -176,9 +176,13 @@ def _session(told: dict[str, Any]) -> Session:
         _versions(told["families"]),
         configured,
         ipaddress.ip_address(peer["id"]) if established and peer.get("id") else None,
-        told.get("messages", {}).get("sent", {}),
-        told.get("messages", {}).get("received", {}),
+        _counts(told, "sent"),
+        _counts(told, "received"),
     )
+
+
+def _counts(told: dict[str, Any], direction: str) -> Mapping[str, int]:
+    return {kind: int(count) for kind, count in told.get("messages", {}).get(direction, {}).items()}
 
 
 def _versions(families: Iterable[str]) -> frozenset[int]:

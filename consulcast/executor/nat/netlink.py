@@ -24,6 +24,8 @@ _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 _ATTRIBUTE = struct.Struct("=HH")
+_CODE = struct.Struct("=i")
+_LAST_ERROR = 4095  # the kernel's MAX_ERRNO
 _BUFFER = 1 << 17
 
 
@@ -48,9 +50,11 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Split what one ``recv`` gave into (kind, attributes). Raises ``OSError`` at an error message."""
     for kind, _, body in split(data):
         if kind == _ERROR:
-            (code,) = struct.unpack_from("=i", body)
-            if code:
-                raise OSError(-code, os.strerror(-code))
+            if len(body) < _CODE.size:
+                raise OSError(errno.EBADMSG, "an answer of netfilter is cut short")
+            number = min(-_CODE.unpack_from(body)[0], _LAST_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
             yield kind, b""
         else:
             yield kind, body[_GENERIC.size :]
