@@ -85,7 +85,7 @@ class Belief(Generic[T]):
                 settling = now < min(settled_at, since + grace)
                 if settling or (held and name not in self._confirmed):
                     doubtful[name] = since
-                    if settling:
+                    if settling or name not in self._against:
                         self._against[name] = SETTLING
                     if before is not None:
                         entries[name] = before

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,12 @@ def _in_one_world(
             wrong, first = _leaks(world, first, summary, say), None
         chosen, nested = draw(rng, world, ending_daemon=ending)
         at = time.strftime("%T")
-        report = steps.run(*chosen, nested=nested)
+        try:
+            report = steps.run(*chosen, nested=nested)
+        except (OSError, AssertionError, RuntimeError, HTTPException) as error:
+            ended = "" if world.daemon.process.alive else f"; the daemon ended with {world.daemon.process.returncode}"
+            wrong = [f"{' + '.join(map(str, chosen))} cannot be done: {error!r}{ended}"]
+            break
         summary.add(report)
         faults += len(chosen)
         wrong += report.wrong
