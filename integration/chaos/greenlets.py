@@ -23,7 +23,7 @@ def install() -> None:
     def count(*_: object) -> None:
         from greenlet import greenlet
 
-        number = sum(isinstance(item, greenlet) and not item.dead for item in gc.get_objects())
+        number = sum(issubclass(type(item), greenlet) and not item.dead for item in gc.get_objects())
         written = Path(f"{path}.new")
         written.write_text(str(number))
         written.rename(path)
