@@ -25,13 +25,21 @@ def answer(query: bytes, flags: int = 0, records: int = 1) -> bytes:
     return query[:2] + struct.pack(">5H", 0x8000 | flags, 1, records, 0, 0) + query[12:]
 
 
+def same_port() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on one port that is free for both."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        with contextlib.suppress(OSError):  # somebody's connection has that number
+            return udp, socket.create_server(udp.getsockname())
+        udp.close()
+
+
 @contextlib.contextmanager
 def server(over_udp: Callable[[bytes], list[bytes]], over_tcp: Callable[[bytes], bytes] | None = None) -> Iterator[int]:
     """A name server on 127.0.0.1; its port."""
     with contextlib.ExitStack() as stack:
-        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        udp.bind(("127.0.0.1", 0))
-        tcp = stack.enter_context(socket.create_server(udp.getsockname()))
+        udp, tcp = map(stack.enter_context, same_port())
 
         def serve_udp() -> None:
             while True:
