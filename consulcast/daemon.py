@@ -15,9 +15,10 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import capabilities, tags
+from consulcast import __version__, capabilities, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
+from consulcast.changes import Changes
 from consulcast.config import Config, consul_settings
 from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
@@ -81,11 +82,13 @@ class Daemon:
         self._failure: BaseException | None = None
         self._life = Life(config.lease, config.graceful_restart)
         self._repairs = Repairs()
+        self._changes = Changes()
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
+        logging.getLogger("consulcast").addHandler(self._changes)
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
@@ -103,7 +106,7 @@ class Daemon:
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             log.error("cannot start: %s", error)
             return UNUSABLE
-        log.info("running as process %d", os.getpid())
+        log.info("running as process %d", os.getpid(), extra={"daemon": __version__, "reason": "started"})
         self._stop.wait()
         self._end()
         if self._failure is not None:
@@ -153,7 +156,10 @@ class Daemon:
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
-        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs)
+        status = Status(
+            *(self._core, self._reconciler, self._speaker, self._registrations),
+            *(self.reload, self._repairs, self._changes),
+        )
         self._web = Endpoint(status, config.api)
         return True
 
@@ -268,7 +274,8 @@ class Daemon:
                     network = self._of_same_peers(former, config)
                     self._speaker.set_peers(network.peers)
             except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
-                log.error("reload refused, nothing is changed: %s", error)
+                extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
+                log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
             self._config, self._network = config, network
             self._tell_gaps(network)
@@ -277,7 +284,9 @@ class Daemon:
                 self._locate_consul()
             self._configure()
             self._web.configure(config.api)
-            log.info("reloaded %s", self._path)
+            log.info(
+                "reloaded %s", self._path, extra={"daemon": __version__, "reason": "reloaded", "detail": self._path}
+            )
             return None
 
     @staticmethod

@@ -52,12 +52,14 @@ class Journal:
             former_verdict = self._health.get(key)
             if former_verdict is None or former_verdict.health is not verdict.health:
                 level = logging.WARNING if verdict.health is Health.FAILING else logging.INFO
-                _line(level, key, verdict.reason, verdict.detail)
+                former_reason = former_verdict.reason if former_verdict else ""
+                _line(level, key, verdict.reason, verdict.detail, former_reason)
         self._apps, self._refused, self._health = apps, refused, dict(health)
 
 
-def _line(level: int, key: AppKey, reason: str, detail: str) -> None:
-    log.log(level, "app %s: %s%s", key, reason, f" ({detail})" if detail else "", extra={"app": str(key)})
+def _line(level: int, key: AppKey, reason: str, detail: str, former: str = "") -> None:
+    extra = {"app": str(key), "reason": str(reason), "detail": detail, "former": str(former)}
+    log.log(level, "app %s: %s%s", key, reason, f" ({detail})" if detail else "", extra=extra)
 
 
 def _wants(app: App) -> str:

@@ -271,7 +271,12 @@ class Reconciler:
                     vip,
                     now.reason,
                     f" ({now.detail})" if now.detail else "",
-                    extra={"vip": str(vip), "reason": str(now.reason)},
+                    extra={
+                        "vip": str(vip),
+                        "reason": str(now.reason),
+                        "detail": now.detail,
+                        "former": str(before.reason) if before else "",
+                    },
                 )
         for vip in self._status.keys() - status.keys():
             log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from consulcast.changes import Changes
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.protocols import PeerStatus
@@ -33,7 +34,9 @@ class Status:
         registrations: Registrations,
         reload: Callable[[], str | None],
         repairs: Repairs,
+        changes: Changes,
     ) -> None:
+        self.changes = changes
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from consulcast.web import api, errors, gocast, guard, metrics, openapi
+from consulcast.web import api, errors, events, gocast, guard, metrics, openapi
 from consulcast.web.door import Door
 from consulcast.web.view import View
 
@@ -26,6 +26,7 @@ def make_app(view: View, door: Door | None = None) -> Flask:
     app.url_map.merge_slashes = False  # the name `a//b` is not `a/b`
     errors.install(app)
     guard.install(app, door)
-    for urls in (gocast.blueprint(view), api.blueprint(view), metrics.blueprint(view), openapi.blueprint()):
+    parts = (gocast.blueprint(view), api.blueprint(view), events.blueprint(view.changes))
+    for urls in (*parts, metrics.blueprint(view), openapi.blueprint()):
         app.register_blueprint(urls)
     return app

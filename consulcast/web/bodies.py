@@ -8,6 +8,7 @@ from typing import Annotated, Literal, overload
 
 from msgspec import Meta, Struct
 
+from consulcast.changes import Change, Kind
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import Stale
 from consulcast.registration import MAX_TEXT, MAX_VALUES, Registration
@@ -208,6 +209,34 @@ class ConsulBody(Struct):
         catalog, health = (QueryBody.of(seen.queries.get(name, QueryView())) for name in ("catalog", "health"))
         held = [HeldBody(str(key), why) for key, why in sorted(seen.held.items())]
         return cls(seen.node or None, seen.synced, catalog, health, StaleBody.of(seen.stale), held)
+
+
+class EventBody(Struct):
+    """A change of state: one line of the log."""
+
+    number: Annotated[int, Meta(ge=1, description="Counts up from 1 at the daemon's start.")]
+    at: Moment
+    kind: Kind
+    subject: Annotated[str, Meta(description="source:id of an app, a VIP, a peer's address, a drain's target …")]
+    reason: Annotated[str, Meta(description="Stable code: docs/reasons.md.")]
+    detail: str
+    former: Annotated[str, Meta(description="The reason before; empty: there was none.")]
+    level: Literal["debug", "info", "warning", "error", "critical"]
+
+    @classmethod
+    def of(cls, change: Change) -> EventBody:
+        """Write the change."""
+        at = datetime.fromtimestamp(change.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return cls(
+            *(change.number, at, change.kind, change.subject, change.reason, change.detail, change.former, change.level)
+        )
+
+
+class EventsBody(Struct):
+    """The changes that are kept, the oldest first."""
+
+    events: list[EventBody]
+    last: Annotated[int, Meta(ge=0, description="Number of the newest change: ask for those after it.")]
 
 
 class StatusBody(Struct):

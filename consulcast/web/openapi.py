@@ -9,8 +9,9 @@ import msgspec
 from flask import Blueprint, Response
 
 from consulcast import __version__
+from consulcast.changes import Kind
 from consulcast.registration import MAX_NAME, MAX_TEXT, MAX_VALUES
-from consulcast.web.bodies import AppBody, AppRequest, AppsBody, ConsulBody, PeersBody, StatusBody, VipsBody
+from consulcast.web.bodies import AppBody, AppRequest, AppsBody, ConsulBody, EventsBody, PeersBody, StatusBody, VipsBody
 from consulcast.web.errors import GOCAST_PATHS, Error
 from consulcast.web.rights import needed
 
@@ -46,7 +47,7 @@ def blueprint() -> Blueprint:
 
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
-    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, ConsulBody, StatusBody, Error)
+    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, ConsulBody, EventsBody, StatusBody, Error)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -116,6 +117,8 @@ def _list(form: str) -> Json:
 _APP: Json = {"name": "name", "in": "path", "required": True, "schema": _NAME}
 _WISH = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AppRequest"}}}}
 
+_COUNT: Json = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
+
 _API: Json = {
     "/v1/apps": {
         "get": _operation("apps", "Every app of every source", 200, _json("AppsBody", "The apps")),
@@ -138,6 +141,25 @@ _API: Json = {
     "/v1/vips": {"get": _operation("vips", "Every VIP that is asked for", 200, _json("VipsBody", "The VIPs"))},
     "/v1/peers": {"get": _operation("peers", "Every BGP neighbour", 200, _json("PeersBody", "The peers"))},
     "/v1/consul": {"get": _operation("consul", "What is known of Consul", 200, _json("ConsulBody", "What is known"))},
+    "/v1/events": {
+        "get": _operation(
+            *("events", "The last changes of state, the oldest first", 200, _json("EventsBody", "The changes"), 400),
+            parameters=[
+                _query("after", _COUNT, "Number of the last change that is known already"),
+                _query("limit", _COUNT, "Only so many, the newest"),
+                _query("kind", {"type": "string", "enum": [str(kind) for kind in Kind]}, "Only of this kind"),
+                _query("subject", {"type": "string"}, "Only about this app, VIP, peer …"),
+            ],
+        )
+    },
+    "/v1/events/stream": {
+        "get": _operation(
+            *("eventsStream", "Changes of state as they happen: server-sent events, each data an EventBody", 200),
+            {"description": "The stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            *(400, 503),
+            parameters=[_query("after", _COUNT, "Begin after this change; else with the next one")],
+        )
+    },
     "/v1/reload": {
         "post": _operation(
             *("reload", "Read the configuration file anew; a bad one changes nothing"),

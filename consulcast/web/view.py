@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.registration import Registration
@@ -129,6 +130,10 @@ class View(Protocol):
 
     def repairs(self) -> Mapping[str, int]:
         """How many things were found drifted and repaired since the start, by kind."""
+
+    @property
+    def changes(self) -> Changes:
+        """What has changed since the start."""
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

@@ -158,8 +158,10 @@ def _http(asked: Request) -> str:
     """Whatever is asked, the answer is 2xx or 4xx, and an error is one of those that are documented."""
     told: list[tuple[str, list[tuple[str, str]]]] = []
     answer = APPLICATIONS.get(asked.access)(_environ(asked), lambda status, headers, *_: told.append((status, headers)))
-    body = b"".join(answer)
     status, headers = int(told[0][0][:3]), dict(told[0][1])
+    endless = headers["Content-Type"] == "text/event-stream"
+    body = next(iter(answer)) if endless and asked.method != "HEAD" else b"".join(answer)
+    answer.close()
     assert 200 <= status < 300 or 400 <= status < 500, (status, body)
     assert all(value.isprintable() for value in headers.values()), headers
     # Of this host's own processes reading takes no token, and of the daemon's own user nothing does.

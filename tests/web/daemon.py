@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import AppKey, Reason, Refused, Source
 from consulcast.registration import Registration
@@ -42,6 +43,7 @@ class Daemon:
     seen: ConsulView | None = None
     others: list[AppView] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
 
     def register(self, registration: Registration) -> AppView | Refused:
         app = registration.app()

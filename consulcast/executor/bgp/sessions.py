@@ -10,7 +10,7 @@ from consulcast.executor.bgp.events import Down, Negotiated, Notified, Session, 
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import PeerStatus, SessionState
-from consulcast.model import IPAddress
+from consulcast.model import IPAddress, Reason
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Sessions:
             return False
         self._notified.pop(peer, None)
         self._status[peer] = replace(status, state=SessionState.UP, since=since)
-        log.info("peer %s AS%d: up", peer, status.peer_as)
+        self._log(logging.INFO, status, "up", "peer-up")
         return True
 
     def _down(self, peer: IPAddress, reason: str) -> bool:
@@ -115,10 +115,17 @@ class Sessions:
             meant = self.closing or peer in self._changed
             self._changed.discard(peer)
             level = logging.INFO if meant else logging.WARNING
-            log.log(level, "peer %s AS%d: down, %s", peer, status.peer_as, reason)
+            self._log(level, status, "down", Reason.PEER_DOWN, reason)
             return True
         if status.last_error == reason or (status.last_error and reason == _NO_CONNECTION):
             return False  # an attempt that failed for no known reason does not hide why the session is down
         self._status[peer] = replace(status, last_error=reason)
-        log.warning("peer %s AS%d: still down, %s", peer, status.peer_as, reason)
+        self._log(logging.WARNING, status, "still down", Reason.PEER_DOWN, reason)
         return True
+
+    @staticmethod
+    def _log(level: int, status: PeerStatus, word: str, reason: str, detail: str = "") -> None:
+        extra = {"peer": str(status.address), "reason": str(reason), "detail": detail}
+        log.log(
+            level, "peer %s AS%d: %s%s", status.address, status.peer_as, word, detail and f", {detail}", extra=extra
+        )
