@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias, cast
@@ -95,7 +95,7 @@ class Changes(logging.Handler):
         """The last changes of one subject, the oldest first."""
         return tuple(self._of.get((kind, subject), ()))
 
-    def follow(self, after: int, pause: float, ended: Callable[[], bool] = lambda: False) -> Generator[Sequence[Change], None, None]:
+    def follow(self, after: int, pause: float) -> Generator[Sequence[Change], None, None]:
         """Give the changes since the one of that number as they come; after ``pause`` seconds without any, none.
 
         Who takes them too slowly misses the oldest, which the numbers show.
@@ -103,7 +103,7 @@ class Changes(logging.Handler):
         news = Event()
         self._followers.add(news)
         try:
-            while not ended():
+            while True:
                 news.clear()
                 changes = self.after(after)
                 if not changes and news.wait(pause):
