@@ -93,6 +93,7 @@ class ConsulSource:
             "health": self._watches[1].counts,
         }
         self._contact = Event()  # set by the first good answer
+        self._answered = False  # both queries were, by this source's own settings
         self._open = Event()  # something to look at, or a time to wait for
         self._looker: gevent.Greenlet[[], None] | None = None
 
@@ -163,9 +164,12 @@ class ConsulSource:
             unknown=unknown,
             unknown_names=self._join.unknown_names,
         )
+        if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
+            self._answered = True
+            log.info("in sync with Consul about node %s: %d apps", self._node, len(state.apps))
         if state != before:
             self.state = state
-            _tell(self._node, before, state, now)
+            _tell(before, state, now)
             self._on_change()
 
     def _look_again(self) -> None:
@@ -201,10 +205,8 @@ class ConsulSource:
             )
 
 
-def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:
+def _tell(before: ConsulState, state: ConsulState, now: float) -> None:
     """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
-    if state.synced and not before.synced:
-        log.info("in sync with Consul about node %s: %d apps", node, len(state.apps))
     if state.stale_reason and state.stale_reason != before.stale_reason:
         what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
         log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason)
