@@ -23,6 +23,7 @@ CHANGES = [
     ("DELETE", "/v1/apps/old"),
     ("POST", "/v1/reload"),
 ]
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -34,11 +35,14 @@ FOREIGN = [
     {"Origin": "http://[::1"},
     {"Origin": ""},
     {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+    {"User-Agent": BROWSER},  # an image in a page, asked for over http at an address that is not loopback
 ]
 OWN = [
     {},
     {"Origin": "http://localhost"},
-    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "none", "User-Agent": BROWSER},
+    {"Origin": "http://localhost", "User-Agent": BROWSER},
+    {"User-Agent": "curl/8.14.1"},
     {"Origin": "HTTP://LocalHost", "Sec-Fetch-Site": "same-origin"},
 ]
 
