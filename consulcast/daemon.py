@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import capabilities, tags
+from consulcast import capabilities, descriptors, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.config import Config, consul_settings
@@ -94,6 +94,7 @@ class Daemon:
             log.warning("%s", warning)
         try:
             capabilities.take_up()
+            descriptors.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
             self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
             self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)

@@ -66,6 +66,7 @@ class SourceRules:
     commands: frozenset[str] | None = None
     max_apps: int = 2000
     max_vips: int = 4000
+    max_monitors: int = 4000
 
 
 def _default(source: Source) -> SourceRules:
