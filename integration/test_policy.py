@@ -107,6 +107,21 @@ def test_address_of_consul_is_no_vip(lab: Lab) -> None:
         assert set(made.bird.routes()) == {OTHER}
 
 
+def test_address_that_the_host_gets_later_and_a_peer_without_a_route_are_no_vips(lab: Lab) -> None:
+    peers = [{"address": "198.51.100.2"}, {"address": "192.0.2.77"}]
+    config = gocast_file(lab, bgp={"peer_ip": "", "peers": peers})
+    with site(lab, config=config) as made:
+        made.tag("peer", "vip=192.0.2.77/32")
+        made.daemon.wait_line("app consul:peer: vip-not-allowed")
+        made.tag("dns", f"vip={VIP}")
+        made.announced(VIP)
+        made.host.run(
+            "ip", "address", "add", VIP, "dev", made.host.run("ip", "-o", "route", "get", "198.51.100.2").split()[2]
+        )
+        made.daemon.wait_line("app consul:dns: vip-not-allowed", deadline=45.0)
+        made.bird.wait_routes(set())
+
+
 def test_narrower_policy_withdraws_what_it_no_longer_allows_and_a_wider_one_takes_it(lab: Lab) -> None:
     apps = [{"name": "file", "vip": "198.18.5.0/24"}]
     with site(lab, apps=apps) as made:
