@@ -184,6 +184,19 @@ def _object_to_vip(vip: Vip, app: App, policy: Policy) -> str:
     return ""
 
 
+def kept_by_name(app: App, policy: Policy) -> Refused | None:
+    """Refuse any VIP that is kept for services of some names: to whom nobody vouches for the name."""
+    for vip in app.vips:
+        for number, owner in enumerate(policy.rules.services):
+            if any(_overlap(vip.prefix, kept) for kept in owner.vips):
+                detail = (
+                    f"VIP {vip}: policy.services[{number}] keeps it for services named {owner.name!r}, and over HTTP "
+                    "anybody on this host may give any name: send a token (api.tokens_file), or set api.local_scopes"
+                )
+                return Refused(app.key, app.name, Reason.VIP_NOT_ALLOWED, detail)
+    return None
+
+
 def _has(owner: Owner, name: str, prefix: Prefix) -> bool:
     """Whether it has the whole of ``prefix`` for that name: a wider one would take others' traffic along."""
     inside = any(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from consulcast.model import App, AppKey, Community, MonitorSpec, NatKey, Prefix, Reason, Refused, Source, Vip
-from consulcast.policy import MOST_COMMUNITIES, Policy, SourceRules, judge
+from consulcast.policy import MOST_COMMUNITIES, Policy, SourceRules, judge, kept_by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,14 @@ class Registry:
             self._merge()
         return self.registered
 
-    def would_refuse(self, app: App, present: Iterable[App]) -> Refused | None:
+    def would_refuse(self, app: App, present: Iterable[App], *, vouched: bool = True) -> Refused | None:
         """Tell whether its source could have ``app`` too, beside ``present`` and instead of what it was there.
 
-        Changes nothing.
+        ``vouched``: somebody stands behind its name. Changes nothing.
         """
+        stranger = None if vouched else kept_by_name(app, self._policy)
+        if stranger is not None:
+            return stranger
         trial = Registry(self._policy)
         trial._asked, trial._unreadable, trial._claims = dict(self._asked), dict(self._unreadable), self._claims
         trial._judged, trial._count = dict(self._judged), itertools.count(self._youngest() + 1)

@@ -222,6 +222,20 @@ def test_monitor_that_calls_the_daemons_own_urls_changes_nothing(attacked: Site)
     attacked.announced(OTHER)
 
 
+def test_check_that_has_consul_call_the_daemons_own_urls_gets_no_vip_of_another_name(attacked: Site) -> None:
+    """Consul's agent makes the check from this host, with whatever headers its author wants."""
+    for number, vip in enumerate(("203.0.113.65/32", OTHER)):
+        url = f"http://127.0.0.1:8080/register?name=dns-{number}&vip={vip}"
+        check = {"HTTP": url, "Interval": "1s", "Name": "call", "Header": {"User-Agent": ["curl/8"]}}
+        attacked.consul.register(f"evil{number}", [], id=f"evil{number}", checks=[check])
+    attacked.announced(OTHER)  # which is for anybody: SECURITY.md
+    answers = attacked.get("/v1/apps").json()["apps"]
+    assert {app["name"] for app in answers} == {"mine", "dns-1"}
+    assert set(attacked.bird.routes()) == {MINE, OTHER}
+    answer = attacked.get("/register", name="dns-0", vip="203.0.113.65/32")
+    assert "policy.services[0] keeps it" in answer.body
+
+
 def test_routes_of_a_peer_are_neither_kept_nor_installed(lab: Lab) -> None:
     host, tor = two(lab)
     many = [f"198.18.{n // 256}.{n % 256}/32" for n in range(20_000)] + ["0.0.0.0/0", "2001:db8:99::/48"]

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Whoever speaks for somebody else says so in one of these; a proxy on this host must not lend its callers its place.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
+VOUCHED = "consulcast.vouched"  # in a request's environ: whether somebody stands behind what the caller says he is
 _ANSWERED = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -100,6 +101,7 @@ def _refuse_strangers(door: Door) -> Callable[[], None]:
                 *(403, Problem.FOREIGN_HOST),
                 f"{_host()!r} is no name of this host: ask by address, or add the name to api.hosts",
             )
+        request.environ[VOUCHED] = settings.access.vouches(peer)
         denied = decide(settings.access, peer, authorization, scope)
         if denied is None:
             return
