@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,11 +52,23 @@ OPERATIONS = [
 ]
 
 
+asked = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told() -> Iterator[None]:
+    """Tell how many requests were made, to who asks for a number of them (``pytest -s``)."""
+    yield
+    if "FUZZ_EXAMPLES" in os.environ:
+        print(f"\n{next(asked)} requests")
+
+
 def asked_by(peer: Peer, access: Access = OPEN, token: str = "") -> WSGIApplication:
     """The application, as somebody reaches it."""
     app = make_app(Daemon(), Door(Settings(access=access)))
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        next(asked)
         header = {"HTTP_AUTHORIZATION": f"Bearer {token}"} if token else {}
         return app({**environ, **header, "consulcast.peer": peer}, start_response)
 
