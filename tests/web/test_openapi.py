@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
@@ -19,7 +19,7 @@ from consulcast.web.door import Door, Settings
 from consulcast.web.openapi import document
 from consulcast.web.rights import Access, Peer, needed
 from consulcast.web.tokens import parse
-from tests.web.daemon import Daemon
+from tests.web.daemon import Daemon, rules
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -52,6 +52,7 @@ OPERATIONS = [
 ]
 
 
+MANY = 8  # apps; more would run into the limit of a VIP's communities, which is no fault of a request
 asked = itertools.count()
 
 
@@ -65,10 +66,13 @@ def told() -> Iterator[None]:
 
 def asked_by(peer: Peer, access: Access = OPEN, token: str = "") -> WSGIApplication:
     """The application, as somebody reaches it."""
-    app = make_app(Daemon(), Door(Settings(access=access)))
+    daemon = Daemon()
+    app = make_app(daemon, Door(Settings(access=access)))
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         next(asked)
+        if len(daemon.registered) > MANY:
+            daemon.registered, daemon.registry = {}, rules()
         header = {"HTTP_AUTHORIZATION": f"Bearer {token}"} if token else {}
         return app({**environ, **header, "consulcast.peer": peer}, start_response)
 
@@ -97,6 +101,8 @@ def test_every_operation_does_as_documented(app: WSGIApplication, path: str, met
     @bounded
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Case[Any]) -> None:
+        never = isinstance(case.body, dict) and case.body.get("ttl") == ""  # a ttl as good as any other, said in words
+        assume(not (never and mode is GenerationMode.NEGATIVE))
         case.call_and_validate()
 
     ask()
