@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from consulcast import notation, policy_file, schema
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
+from consulcast.exposure import who_else
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
@@ -41,6 +42,7 @@ class PeerConfig:
     local_address: IPAddress | None = None
     port: int = 179
     password: str | None = field(default=None, repr=False)
+    password_file: str = ""  # where it stood; empty: in the configuration itself
     ttl: int | None = None
     ttl_security: int = 0  # hops; 0: off
     hold_time: int = 30
@@ -77,7 +79,16 @@ def load(path: str) -> Config:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return parse(path, text)
+    config = parse(path, text)
+    return replace(config, warnings=config.warnings + _exposed(path, config))
+
+
+def _exposed(path: str, config: Config) -> tuple[str, ...]:
+    """What others may read or write that they should not."""
+    secret = bool(config.consul.token) or any(peer.password and not peer.password_file for peer in config.peers)
+    holders = {config.consul.token_file, *(peer.password_file for peer in config.peers)} - {""}
+    found = (who_else(path, secret=secret), *(who_else(holder, secret=True) for holder in sorted(holders)))
+    return tuple(filter(None, found))
 
 
 def parse(name: str, text: str) -> Config:
@@ -287,6 +298,7 @@ class _Reader:
             local_address=local,
             port=peer.port,
             password=self._password(at, peer),
+            password_file=peer.password_file,
             ttl=peer.ttl,
             ttl_security=peer.ttl_security,
             hold_time=hold_time,

@@ -83,9 +83,9 @@ class Core:
             self._registry.set(Source.CONSUL, ())
         self.wake()
 
-    def try_registration(self, app: App) -> Refused | None:
+    def try_registration(self, app: App, *, vouched: bool) -> Refused | None:
         """Tell whether an app over HTTP would be taken, as things stand. Changes nothing."""
-        return self._registry.would_refuse(app, self._registrations.apps)
+        return self._registry.would_refuse(app, self._registrations.apps, vouched=vouched)
 
     def run(self) -> None:
         """Plan for ever."""

@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import __version__, capabilities, tags
+from consulcast import __version__, capabilities, descriptors, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.changes import Changes
@@ -36,7 +36,7 @@ from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.iptables import Iptables
 from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
-from consulcast.executor.network import Network, filled, look
+from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.protocols import KernelError
 from consulcast.model import App, AppKey, IPAddress, Refused
 from consulcast.monitors.command import Programs
@@ -97,6 +97,7 @@ class Daemon:
             log.warning("%s", warning)
         try:
             capabilities.take_up()
+            descriptors.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
             self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
             self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)
@@ -240,25 +241,35 @@ class Daemon:
         self._web.start()
 
     def _look_again(self) -> None:
-        """Find what could not be found: a peer without a route, a next hop whose address came later; and Consul."""
+        """Find what could not be found, a peer without a route or a next hop whose address came later; and what is new.
+
+        That is Consul's address, and the host's own: an address that it has got is no VIP any more. One that is gone
+        may be back in a moment, and stays the host's own until a reload.
+        """
         while True:
             gevent.sleep(LOOK_AGAIN)
             with self._reloading:
-                if self._locate_consul():
-                    self._configure()
-                if not self._network.gaps:
-                    continue
+                moved, former = self._locate_consul(), self._network
+                network = dataclasses.replace(former, own=former.own | self._own(former))
                 try:
-                    network = filled(self._network, self._look(self._config))
-                    if network.peers != self._network.peers:
+                    if former.gaps:
+                        network = dataclasses.replace(filled(former, self._look(self._config)), own=network.own)
+                    if network.peers != former.peers:
                         self._speaker.set_peers(network.peers)
                 except (KernelError, BgpError) as error:
                     log.error("looking for peers, again in %.0f s: %s", LOOK_AGAIN, error)
-                    continue
+                    network = dataclasses.replace(former, own=network.own)
                 self._tell_gaps(network)
-                if network != self._network:
+                if moved or network != former:
                     self._network = network
                     self._configure()
+
+    def _own(self, former: Network) -> frozenset[IPAddress]:
+        """Look for the host's own addresses; as before where that cannot be, as without the VIPs' device."""
+        try:
+            return own(self._kernel, self._config.agent.vip_device)
+        except KernelError:
+            return former.own
 
     def reload(self) -> str | None:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
@@ -277,7 +288,7 @@ class Daemon:
                 extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
                 log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
-            self._config, self._network = config, network
+            self._config, self._network = config, dataclasses.replace(network, own=self._own(network))
             self._tell_gaps(network)
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)

@@ -10,7 +10,7 @@ from consulcast.registry import Registered
 
 log = logging.getLogger(__name__)
 
-_CROWDED = (Reason.TOO_MANY_APPS, Reason.TOO_MANY_VIPS)
+_CROWDED = (Reason.TOO_MANY_APPS, Reason.TOO_MANY_VIPS, Reason.TOO_MANY_MONITORS)
 _OF_A_CROWD = 10  # lines at once about apps that are too many
 
 

@@ -130,6 +130,7 @@ class SourcePolicy(Struct, forbid_unknown_fields=True):
     exec: Literal["deny", "commands", "allow"] | list[str] | None = None
     max_apps: int | None = None
     max_vips: int | None = None
+    max_monitors: int | None = None
 
 
 class ServicePolicy(Struct, forbid_unknown_fields=True):

@@ -40,10 +40,10 @@ class Status:
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
 
-    def register(self, registration: Registration) -> AppView | Refused:
+    def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
         app = registration.app()
-        refused = self._core.try_registration(app)
+        refused = self._core.try_registration(app, vouched=vouched)
         if refused is not None:
             return refused
         self._registrations.put(registration)

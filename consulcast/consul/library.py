@@ -21,7 +21,7 @@ from consul import base, std
 
 from consulcast.consul.errors import ConsulError, Denied, Garbage, Rejected, TimedOut, Unreachable
 from consulcast.consul.settings import ConsulSettings, usable_token
-from consulcast.consul.transport import CONNECT_TIMEOUT, session_for
+from consulcast.consul.transport import CONNECT_TIMEOUT, LONGEST, TooLong, session_for
 
 _TOKEN = "X-Consul-Token"
 _SHOWN = 200  # characters of what went wrong, which may quote the other side
@@ -105,6 +105,10 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
             raise self._transport_error(error) from None
         except (OverflowError, MemoryError, ValueError):  # the length of a chunk, a redirect that is not UTF-8
             raise Garbage(f"what answers at {self._place} does not speak HTTP as Consul does: is it Consul?") from None
+        except TooLong:
+            raise Garbage(
+                f"Consul at {self._place} answers with more than {LONGEST >> 20} MiB: whose services have such tags?"
+            ) from None
         finally:
             deadline.close()
 

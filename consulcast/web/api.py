@@ -19,6 +19,7 @@ from consulcast.web.bodies import (
     VipsBody,
 )
 from consulcast.web.errors import Failed, Problem, refused
+from consulcast.web.guard import VOUCHED
 from consulcast.web.view import View
 
 
@@ -40,7 +41,7 @@ def blueprint(view: View) -> Blueprint:
 
     @urls.put("/v1/apps/<anything:name>")
     def register(name: str) -> Response:
-        verdict = view.register(_read(AppRequest).registration(name))
+        verdict = view.register(_read(AppRequest).registration(name), vouched=request.environ[VOUCHED])
         if isinstance(verdict, Refused):
             raise refused(verdict)
         return _json(AppBody.of(verdict))

@@ -110,8 +110,11 @@ class ConsulView:
 class View(Protocol):
     """The daemon, seen from the web."""
 
-    def register(self, registration: Registration) -> AppView | Refused:
-        """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
+    def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
+        """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``.
+
+        ``vouched``: the caller has shown who he is, or the file lets him without.
+        """
 
     def unregister(self, name: str) -> bool:
         """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""

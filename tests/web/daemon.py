@@ -45,8 +45,10 @@ class Daemon:
     calls: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 
-    def register(self, registration: Registration) -> AppView | Refused:
+    def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         app = registration.app()
+        if not vouched and (stranger := self.registry.would_refuse(app, (), vouched=False)):
+            return stranger
         wanted = {**self.registered, registration.name: registration}
         for refusal in self.registry.set(Source.HTTP, [item.app() for item in wanted.values()]).refused:
             if refusal.key == app.key:
