@@ -37,6 +37,9 @@ from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look
 from consulcast.executor.protocols import KernelError
+from consulcast.hub import HubTurns
+from consulcast.instruments import Instruments
+from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, IPAddress, Refused
 from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
@@ -81,6 +84,8 @@ class Daemon:
         self._failure: BaseException | None = None
         self._life = Life(config.lease, config.graceful_restart)
         self._repairs = Repairs()
+        self._instruments = Instruments()
+        self._latency = Latency(self._instruments.served)
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
 
@@ -131,29 +136,55 @@ class Daemon:
             life=self._life,
             repairs=self._repairs,
             spawn=self._spawn,
+            latency=self._latency,
+            instruments=self._instruments,
         )
         self._reconciler = Reconciler(
-            self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
+            self._addresses,
+            self._nat,
+            self._speaker,
+            agent.drain_time,
+            self._spawn,
+            repairs=self._repairs,
+            latency=self._latency,
         )
         self._device_events = DeviceEvents(
             agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
         )
         self._programs = Programs()
-        self._monitors = Monitors(self._wake, self._fail, resources=Resources(programs=self._programs))
+        self._monitors = Monitors(
+            lambda: self._core.wake(Cause.MONITOR, self._monitors.changed_at),
+            self._fail,
+            resources=Resources(programs=self._programs),
+            instruments=self._instruments,
+        )
         state = Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise RunDirError(f"{state} cannot be used: {error.strerror}: set agent.state_dir") from None
-        self._registrations = Registrations(state / "registrations.json", self._wake, self._fail)
-        self._core = Core(self._registrations, self._monitors, self._reconciler)
+        self._registrations = Registrations(
+            state / "registrations.json",
+            lambda: self._core.wake(Cause.HTTP, self._registrations.changed_at),
+            self._fail,
+        )
+        self._core = Core(self._registrations, self._monitors, self._reconciler, self._latency)
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._locate_consul()
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
-        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs)
+        status = Status(
+            self._core,
+            self._reconciler,
+            self._speaker,
+            self._registrations,
+            self.reload,
+            self._repairs,
+            self._instruments,
+        )
+        self._turns = HubTurns(self._instruments.turned)
         self._web = Endpoint(status, config.api)
         return True
 
@@ -204,11 +235,11 @@ class Daemon:
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
             return tags.parse(key, name, service_tags, prefix)
 
-        return ConsulSource(
+        source = ConsulSource(
             consul_settings(consul, os.environ),
             node,
             parse,
-            self._wake,
+            lambda: self._core.wake(Cause.CONSUL, source.changed_at),
             failed=self._fail,
             warning=consul.warning,
             wait=consul.wait,
@@ -216,10 +247,12 @@ class Daemon:
             restart_grace=consul.restart_grace,
             hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
         )
+        return source
 
     # -- life --------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._turns.start()
         self._service.start()
         self._speaker.start()
         self._nat.start()
@@ -256,6 +289,7 @@ class Daemon:
 
     def reload(self) -> str | None:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
+        asked_at = time.monotonic()
         with self._reloading, self._service.reloading():
             former, network, consul = self._config, self._network, self._consul
             try:
@@ -275,6 +309,7 @@ class Daemon:
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)
                 self._locate_consul()
+            self._core.wake(Cause.FILE, asked_at)
             self._configure()
             self._web.configure(config.api)
             log.info("reloaded %s", self._path)
@@ -350,6 +385,7 @@ class Daemon:
             self._take_back()
         self._monitors.stop()
         self._web.stop()
+        self._turns.stop()
         self._registrations.stop()
         self._claim.close()
         self._run_dir.close()
@@ -371,9 +407,6 @@ class Daemon:
 
     def _summary(self) -> str:
         return summary(self._reconciler.status().values(), self._speaker.peers(), consul_word(self._consul))
-
-    def _wake(self) -> None:
-        self._core.wake()
 
     def _spoken(self) -> None:
         self._reconciler.wake()

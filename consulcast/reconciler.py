@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import gevent
 from gevent.event import Event
 
 from consulcast.executor.protocols import AddressTable, Nat, RouteState, Speaker
+from consulcast.latency import Latency
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
 from consulcast.repairs import Kind, Repairs
@@ -48,6 +49,7 @@ class Reconciler:
         spawn: Callable[..., gevent.Greenlet[..., Any]] = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
         repairs: Repairs | None = None,
+        latency: Latency | None = None,
     ) -> None:
         self._addresses = VipAddresses(addresses, repairs or Repairs(), clock)
         self._nat = nat
@@ -55,6 +57,7 @@ class Reconciler:
         self._drain_time = drain_time
         self._spawn = spawn
         self._clock = clock
+        self._latency = latency or Latency()
         self._intents: tuple[Intent, ...] = ()
         self._complete = False
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
@@ -87,6 +90,7 @@ class Reconciler:
 
     def disturbed(self, kind: Kind) -> None:
         """Look at the kernel at once: somebody else changed addresses or the device, or events were lost."""
+        self._latency.disturbed(self._clock())
         self._told.add(kind)
         self._wake.set()
 
@@ -153,6 +157,7 @@ class Reconciler:
         The kernel takes its time: when something else is wanted after it has answered, the pass begins anew. Whatever
         else has happened by then does not keep it from its end, or events that come without end would.
         """
+        self._latency.begin()
         intents = self._intents
         announce = [intent for intent in intents if intent.announce]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
@@ -189,10 +194,18 @@ class Reconciler:
     def _hand_over(self, intents: Iterable[Intent]) -> None:
         handed = {intent.vip.prefix: intent for intent in intents}
         if handed != self._handed:
-            self._handed = handed
+            before, self._handed = self._handed, handed
+            self._time(before)
             self._speaker.set([intent.route for intent in handed.values()])
         for prefix, intent in handed.items():
             self._led.setdefault(intent.vip.local, set()).add(prefix)
+
+    def _time(self, before: Mapping[Prefix, Intent]) -> None:
+        """Have it timed when the routers know of what is handed over."""
+        for prefix in before.keys() | self._handed.keys():
+            old, new = (intents[prefix].route if prefix in intents else None for intents in (before, self._handed))
+            if old != new:
+                self._latency.handed(prefix, old, new)
 
     def _look(self, wanted: Set[Interface]) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
@@ -275,6 +288,8 @@ class Reconciler:
                 )
         for vip in self._status.keys() - status.keys():
             log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})
+        waiting = (vip.prefix for vip, found in status.items() if found.reason is Reason.ANNOUNCING)
+        self._latency.end(prefix for prefix in waiting if prefix not in self._handed)
         self._status = status
         reasons = {item.reason for item in status.values()}
         self.ever_announced = self.ever_announced or Reason.ANNOUNCED in reasons

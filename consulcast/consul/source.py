@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from consulcast.consul.client import Client, Right
+from consulcast.consul.client import Answer, Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.join import Join, Parse
@@ -65,6 +65,7 @@ class ConsulSource:
     ) -> None:
         self._node, self._on_change, self._failed, self._clock = node, on_change, failed, clock
         self.state = ConsulState()
+        self.changed_at = 0.0  # when it came in, or was due, what ``on_change`` was last called for
         self._join = Join(parse, warning)
         self._view = View(node, restart_grace, hold_down, self._join.is_app)
         self._second_look = SecondLook(settings, node, self._join.is_app)
@@ -132,22 +133,23 @@ class ConsulSource:
         """Say which services are to be judged by name, for apps that are not Consul's own."""
         if names != self._join.names:
             self._join.names = names
-            self._publish()
+            self._publish(self._clock())
 
     def _into(self, take: Callable[[Any, float], None]) -> Callable[..., None]:
         """What a watch says as input of the view."""
 
         def hear(said: object, changed: bool = True) -> None:
-            take(said, self._clock())
+            now = self._clock()
+            take(said, now)
             if isinstance(said, ConsulError):
                 self._second_look.forget()
             else:
                 self._contact.set()
-            self._publish()
+            self._publish(said.received_at or now if isinstance(said, Answer) else now)
 
         return hear
 
-    def _publish(self) -> None:
+    def _publish(self, came_at: float) -> None:
         """Swap the state for what the view says now, and have time-bound things looked at when their time comes."""
         before, view, now = self.state, self._view, self._clock()
         apps, refused, verdicts = before.apps, before.refused, before.verdicts
@@ -164,7 +166,7 @@ class ConsulSource:
             unknown_names=self._join.unknown_names,
         )
         if state != before:
-            self.state = state
+            self.state, self.changed_at = state, came_at
             _tell(self._node, before, state, now)
             self._on_change()
 
@@ -174,7 +176,8 @@ class ConsulSource:
         self._report_rights()
         while True:
             self._open.clear()
-            left = self._next_time() - self._clock()
+            due = self._next_time()
+            left = due - self._clock()
             if left > 0:
                 self._open.wait(min(left, 3600.0))
                 continue
@@ -184,7 +187,7 @@ class ConsulSource:
             else:
                 self._view.settle(self._clock())
                 gevent.sleep(0.01)  # whatever happens, no busy loop
-            self._publish()
+            self._publish(due if due > 0 else self._clock())
 
     def _next_time(self) -> float:
         return min(self._view.next_time(), self._join.next_time)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+from prometheus_client.core import Metric
 
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
@@ -129,6 +131,12 @@ class View(Protocol):
 
     def repairs(self) -> Mapping[str, int]:
         """How many things were found drifted and repaired since the start, by kind."""
+
+    def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
+        """BGP messages sent and received in every session that is up, as ExaBGP last told."""
+
+    def measured(self) -> Iterable[Metric]:
+        """What the parts count and time themselves."""
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

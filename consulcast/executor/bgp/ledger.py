@@ -61,7 +61,9 @@ class _Refusal:
 class Ledger:
     """The books of the speaker."""
 
-    def __init__(self, peers: Iterable[Peer]) -> None:
+    def __init__(self, peers: Iterable[Peer], acknowledged: Callable[[Key, bool, bool], None] | None = None) -> None:
+        """``acknowledged`` is given what ExaBGP has taken, whether it announces, and whether that is new."""
+        self._acknowledged = acknowledged or (lambda key, announced, new: None)
         self._peers = {peer.address: peer for peer in peers}
         self._wanted: dict[Prefix, Route] = {}
         self._lines: dict[Key, str] = {}  # wanted: the command that announces
@@ -251,6 +253,7 @@ class Ledger:
         if ok:
             self._suspect.discard(command.key)
             self._refused.pop(command.key, None)
+            new = self._told.get(command.key) != command.announced
             if command.announced is None:
                 self._told.pop(command.key, None)
             else:
@@ -259,6 +262,8 @@ class Ledger:
             self._suspect.add(command.key)
             self._refuse(command, now)
         self._mark(command.key)
+        if ok:
+            self._acknowledged(command.key, command.announced is not None, new)
         return True
 
     def _reloaded(self, ok: bool, now: float) -> bool:
@@ -374,6 +379,10 @@ class Ledger:
     def unsure(self, key: Key) -> bool:
         """Whether something about ``key`` is under way, or is yet to be said, or ExaBGP may know something else."""
         return key in self._flying or key in self._suspect or key in self._withdrawals or key in self._announcements
+
+    def wanted(self, prefix: Prefix) -> Route | None:
+        """The route that should be known."""
+        return self._wanted.get(prefix)
 
     def known_to(self, peer: IPAddress) -> Set[Prefix]:
         """Every prefix that a peer may have been told."""

@@ -60,7 +60,8 @@ class Sessions:
 
     def carries(self, peer: IPAddress, version: int) -> bool:
         """Whether the session is established and prefixes of that IP version were agreed upon."""
-        return self._status[peer].state is SessionState.UP and version in self._versions.get(peer, ())
+        status = self._status.get(peer)
+        return status is not None and status.state is SessionState.UP and version in self._versions.get(peer, ())
 
     def versions(self, peer: IPAddress) -> frozenset[int]:
         """The IP versions that were agreed upon in the session, or in the one before."""
