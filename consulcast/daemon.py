@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import capabilities, tags
+from consulcast import __version__, capabilities, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.config import Config, consul_settings
@@ -69,6 +69,7 @@ LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
 
 # What is read at the start alone: another value waits for a restart.
 _FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
+_NEXT_START = {"reason": "next-start"}
 _FIXED_OF_BGP = ("lease", "graceful_restart")
 
 
@@ -96,7 +97,7 @@ class Daemon:
         gevent.signal_handler(signal.SIGUSR2, self._restart)
         gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload))
         for warning in self._config.warnings:
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra={"reason": "config-warning"})
         try:
             capabilities.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
@@ -106,15 +107,17 @@ class Daemon:
                 return STOPPED
             self._start()
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
-            log.error("cannot start: %s", error)
+            extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
+            log.error("cannot start: %s", error, extra=extra)
             return UNUSABLE
-        log.info("running as process %d", os.getpid())
+        log.info("running as process %d", os.getpid(), extra={"daemon": __version__, "reason": "started"})
         self._stop.wait()
         self._end()
         if self._failure is not None:
-            log.error("ended because a part failed", exc_info=self._failure)
+            extra = {"daemon": __version__, "reason": "part-failed"}
+            log.error("ended because a part failed", exc_info=self._failure, extra=extra)
             return FAILED
-        log.info("stopped")
+        log.info("stopped", extra={"daemon": __version__, "reason": "stopped"})
         return STOPPED
 
     # -- the parts ---------------------------------------------------------------------------------------------
@@ -202,7 +205,7 @@ class Daemon:
     def _tell_gaps(self, network: Network) -> None:
         for gap in network.gaps:
             if gap not in self._told:
-                log.info("%s", gap)
+                log.info("%s", gap, extra={"reason": "peer-incomplete", "detail": gap})
         self._told = network.gaps
 
     def _look(self, config: Config) -> Network:
@@ -229,7 +232,8 @@ class Daemon:
         consul, prefix = config.consul, config.agent.tag_prefix
         node = os.environ.get("CONSUL_NODE") or consul.node
         if not node:
-            log.warning("no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used")
+            text = "no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used"
+            log.warning(text, extra={"reason": "consul-unused"})
             return None
 
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
@@ -268,6 +272,7 @@ class Daemon:
 
     def _look_again(self) -> None:
         """Find what could not be found: a peer without a route, a next hop whose address came later; and Consul."""
+        trouble = ""
         while True:
             gevent.sleep(LOOK_AGAIN)
             with self._reloading:
@@ -280,8 +285,11 @@ class Daemon:
                     if network.peers != self._network.peers:
                         self._speaker.set_peers(network.peers)
                 except (KernelError, BgpError) as error:
-                    log.error("looking for peers, again in %.0f s: %s", LOOK_AGAIN, error)
+                    level = logging.DEBUG if str(error) == trouble else logging.ERROR
+                    trouble, extra = str(error), {"reason": "network-unread", "detail": str(error)}
+                    log.log(level, "looking for peers, again in %.0f s: %s", LOOK_AGAIN, error, extra=extra)
                     continue
+                trouble = ""
                 self._tell_gaps(network)
                 if network != self._network:
                     self._network = network
@@ -302,7 +310,8 @@ class Daemon:
                     network = self._of_same_peers(former, config)
                     self._speaker.set_peers(network.peers)
             except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
-                log.error("reload refused, nothing is changed: %s", error)
+                extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
+                log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
             self._config, self._network = config, network
             self._tell_gaps(network)
@@ -312,7 +321,9 @@ class Daemon:
             self._core.wake(Cause.FILE, asked_at)
             self._configure()
             self._web.configure(config.api)
-            log.info("reloaded %s", self._path)
+            log.info(
+                "reloaded %s", self._path, extra={"daemon": __version__, "reason": "reloaded", "detail": self._path}
+            )
             return None
 
     @staticmethod
@@ -321,17 +332,18 @@ class Daemon:
         for key in _FIXED:
             running = getattr(former.agent, key)
             if getattr(config.agent, key) != running:
-                log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
+                text = "reload: agent.%s counts from the next start; %s stays in force"
+                log.warning(text, key, running, extra=_NEXT_START)
                 setattr(config.agent, key, running)
         for key in _FIXED_OF_BGP:
             if getattr(config, key) != getattr(former, key):
-                log.warning("reload: bgp.%s counts from the next start", key)
+                log.warning("reload: bgp.%s counts from the next start", key, extra=_NEXT_START)
         if config.nat != former.nat:
-            log.warning("reload: nat counts from the next start")
+            log.warning("reload: nat counts from the next start", extra=_NEXT_START)
         api = config.api.keeping(former.api)
         if api != config.api:
             keys = "agent.listen_addr, api.listen, api.socket_group and api.limits.connections"
-            log.warning("reload: %s count from the next start", keys)
+            log.warning("reload: %s count from the next start", keys, extra=_NEXT_START)
         return dataclasses.replace(config, api=api)
 
     def _of_same_peers(self, former: Config, config: Config) -> Network:
@@ -363,7 +375,8 @@ class Daemon:
         """Whether peers may keep the routes, because we are started again at once, and well."""
         if not self._life.graceful_restart:
             if self._restarted:
-                log.warning("SIGUSR2 without bgp.graceful_restart is a stop like any other")
+                text = "SIGUSR2 without bgp.graceful_restart is a stop like any other"
+                log.warning(text, extra={"reason": "stopping"})
             return False
         return self._failure is None and (self._restarted or restart_is_under_way())
 
@@ -376,12 +389,13 @@ class Daemon:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
         if hitless:
-            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart)
+            extra = {"daemon": __version__, "reason": "restarting"}
+            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart, extra=extra)
             self._reconciler.leave()
             self._speaker.leave(timeout=LEAVE_TIMEOUT)
             self._nat.stop(remove=False)
         else:
-            log.info("stopping: withdrawing all")
+            log.info("stopping: withdrawing all", extra={"daemon": __version__, "reason": "stopping"})
             self._take_back()
         self._monitors.stop()
         self._web.stop()
@@ -401,7 +415,8 @@ class Daemon:
             try:
                 self._addresses.remove(self._addresses.owned())
             except KernelError as error:
-                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
+                text = "addresses are left on the host; the next start adopts or removes them: %s"
+                log.error(text, error, extra={"reason": "address-stays", "detail": str(error)})
 
     # -- what the parts call -----------------------------------------------------------------------------------
 

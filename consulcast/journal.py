@@ -45,19 +45,22 @@ class Journal:
             _line(logging.WARNING, key, refusal.reason, f"refused: {refusal.detail}{stands}")
         for (source, reason), number in crowd.items():
             if number > _OF_A_CROWD:
-                log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason)
+                extra = {"source": str(source), "reason": str(reason)}
+                log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason, extra=extra)
         for key in self._apps.keys() - apps.keys() - refused.keys():
             _line(logging.INFO, key, "removed", "")
         for key, verdict in health.items():
             former_verdict = self._health.get(key)
             if former_verdict is None or former_verdict.health is not verdict.health:
                 level = logging.WARNING if verdict.health is Health.FAILING else logging.INFO
-                _line(level, key, verdict.reason, verdict.detail)
+                former_reason = former_verdict.reason if former_verdict else ""
+                _line(level, key, verdict.reason, verdict.detail, former_reason)
         self._apps, self._refused, self._health = apps, refused, dict(health)
 
 
-def _line(level: int, key: AppKey, reason: str, detail: str) -> None:
-    log.log(level, "app %s: %s%s", key, reason, f" ({detail})" if detail else "", extra={"app": str(key)})
+def _line(level: int, key: AppKey, reason: str, detail: str, former: str = "") -> None:
+    extra = {"app": str(key), "reason": str(reason), "detail": detail, "former": str(former)}
+    log.log(level, "app %s: %s%s", key, reason, f" ({detail})" if detail else "", extra=extra)
 
 
 def _wants(app: App) -> str:

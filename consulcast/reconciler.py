@@ -35,6 +35,7 @@ class _Leaving:
     prefixes: frozenset[Prefix]  # the routes that lead to it
     drain: bool  # whether there was such a route
     clear_since: float | None = None
+    trouble: str = ""  # why it could not be removed
 
 
 class Reconciler:
@@ -262,29 +263,41 @@ class Reconciler:
         failures = self._addresses.remove(due)
         for address in due:
             if address in failures:
-                log.error("address %s cannot be removed: %s", address, failures[address])
-                self._leaving[address].clear_since = now + RETRY_MAX  # tried again after that
+                leaving, why = self._leaving[address], failures[address]
+                extra = {"address": str(address), "reason": "address-stays", "detail": why}
+                level = logging.DEBUG if why == leaving.trouble else logging.ERROR
+                log.log(level, "address %s cannot be removed, retried: %s", address, why, extra=extra)
+                leaving.trouble = why
+                leaving.clear_since = now + RETRY_MAX  # tried again after that
                 continue
             self._led.pop(address, None)
             del self._leaving[address]
-            log.info("address %s removed", address, extra={"address": str(address)})
+            log.info("address %s removed", address, extra={"address": str(address), "reason": "address-removed"})
 
     # -- what it came to ---------------------------------------------------------------------------------------
 
     def _report(self) -> None:
         """Keep each VIP's state as found, and log what changed."""
         status = {intent.vip: self._found(intent) for intent in self._intents}
+        down = {intent.vip for intent in self._intents if not intent.announce}
         for vip, now in status.items():
             before = self._status.get(vip)
             if before != now:
                 level = LEVELS.get(now.reason, logging.WARNING)
+                if before and before.reason is now.reason and vip in down:
+                    level = logging.DEBUG  # a monitor that goes on failing may have other words for it each time
                 log.log(
                     level,
                     "vip %s: %s%s",
                     vip,
                     now.reason,
                     f" ({now.detail})" if now.detail else "",
-                    extra={"vip": str(vip), "reason": str(now.reason)},
+                    extra={
+                        "vip": str(vip),
+                        "reason": str(now.reason),
+                        "detail": now.detail,
+                        "former": str(before.reason) if before else "",
+                    },
                 )
         for vip in self._status.keys() - status.keys():
             log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})

@@ -148,7 +148,8 @@ class Registrations:
         asked_at = min((change.asked_at for change in changes), default=now)
         self._set(_apply([change for change in changes if change not in growing], former, now), asked_at)
         for name in former.held.keys() - self._state.held.keys() - {change.name for change in changes}:
-            log.warning("app http:%s: lapsed: not renewed within %s", name, former.held[name].registration.ttl)
+            ttl, extra = former.held[name].registration.ttl, {"app": f"http:{name}", "reason": "lapsed"}
+            log.warning("app http:%s: lapsed: not renewed within %s", name, ttl, extra=extra)
         wanted = _apply(growing, self._state, now)
         again = self._write_again_at is not None and (now >= self._write_again_at or self._stopping)
         trouble = self._write(wanted) if again or wanted != former else None
@@ -183,10 +184,10 @@ class Registrations:
         trouble: OSError | None = self._thread.apply(_try_to_write, (self._path, data))
         if trouble is not None:
             if self._write_again_at is None:
-                log.error("%s; retried every %.0f s", self._why(trouble), RETRY)
+                log.error("%s; retried every %.0f s", self._why(trouble), RETRY, extra={"reason": "not-stored"})
             self._write_again_at = self._clock() + RETRY
         elif self._write_again_at is not None:
-            log.info("%s is written again", self._path)
+            log.info("%s is written again", self._path, extra={"reason": "stored-again"})
             self._write_again_at = None
         return trouble
 
@@ -204,7 +205,8 @@ class Registrations:
             self._set_aside(error)
             return State()
         if state.held:
-            log.info("%d registrations of a former run are taken from %s", len(state.held), self._path)
+            extra = {"reason": "registrations-taken"}
+            log.info("%d registrations of a former run are taken from %s", len(state.held), self._path, extra=extra)
         return state
 
     def _set_aside(self, why: Exception) -> None:
@@ -212,7 +214,8 @@ class Registrations:
             where = f"it is set aside as {state_file.set_aside(self._path)}"
         except OSError as error:
             where = f"it cannot be set aside: {error}"
-        log.warning("%s cannot be read (%s); no registration of a former run stands; %s", self._path, why, where)
+        text = "%s cannot be read (%s); no registration of a former run stands; %s"
+        log.warning(text, self._path, why, where, extra={"reason": "registrations-unreadable"})
 
 
 def _grows(change: _Change, state: State) -> bool:

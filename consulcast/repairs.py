@@ -41,7 +41,7 @@ class Repairs:
             logging.DEBUG if again else logging.WARNING,
             "drift: %s",
             what,
-            extra={"drift": str(kind), "reason": f"drift-{kind}"},
+            extra={"drift": str(kind), "reason": f"drift-{kind}", "detail": what},
         )
 
     @property

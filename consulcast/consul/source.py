@@ -94,6 +94,7 @@ class ConsulSource:
             "health": self._watches[1].counts,
         }
         self._contact = Event()  # set by the first good answer
+        self._answered = False  # both queries were, by this source's own settings
         self._open = Event()  # something to look at, or a time to wait for
         self._looker: gevent.Greenlet[[], None] | None = None
 
@@ -165,6 +166,10 @@ class ConsulSource:
             unknown=unknown,
             unknown_names=self._join.unknown_names,
         )
+        if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
+            self._answered = True
+            extra = {"consul": self._node, "reason": "consul-synced"}
+            log.info("in sync with Consul about node %s: %d apps", self._node, len(state.apps), extra=extra)
         if state != before:
             self.state, self.changed_at = state, came_at
             _tell(self._node, before, state, now)
@@ -201,19 +206,20 @@ class ConsulSource:
                 "there; give its policy %s",
                 self._node,
                 " and ".join(map(str, missing)),
+                extra={"consul": self._node, "reason": "token-lacks-rights"},
             )
 
 
 def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:
     """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
-    if state.synced and not before.synced:
-        log.info("in sync with Consul about node %s: %d apps", node, len(state.apps))
     if state.stale_reason and state.stale_reason != before.stale_reason:
         what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
-        log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason)
+        stale = {"consul": node, "reason": str(Reason.CONSUL_STALE), "detail": state.stale_reason}
+        log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason, extra=stale)
     elif before.stale_reason and not state.stale_reason:
         for_ = now - before.stale_since if before.stale_since is not None else 0.0
-        log.info("Consul is believed again, after %.1f s (%s)", for_, before.stale_reason)
+        well = {"consul": node, "reason": "consul-believed", "former": str(Reason.CONSUL_STALE)}
+        log.info("Consul is believed again, after %.1f s (%s)", for_, before.stale_reason, extra=well)
     for key, why in state.held.items():
         if before.held.get(key) != why:
-            log.warning("app %s held: %s", key, why)
+            log.warning("app %s held: %s", key, why, extra={"app": str(key), "reason": "held", "detail": why})

@@ -107,7 +107,8 @@ class Ports:
         try:
             self._closed = Closed()
         except OSError as error:
-            log.warning("closed listeners are seen at the interval only: the kernel does not tell of them: %s", error)
+            text = "closed listeners are seen at the interval only: the kernel does not tell of them: %s"
+            log.warning(text, error, extra={"reason": "no-kernel-events"})
         else:
             self._greenlets.append(self._spawn(self._listen, self._closed))
 

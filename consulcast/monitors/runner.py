@@ -170,7 +170,9 @@ class Monitors:
         """It could not be looked at all: that says nothing of the service, and its verdict stands."""
         if watched.trouble != why:
             watched.trouble = why
-            log.warning("monitor %s cannot look, its verdict stands: %s", _name(watched.spec), why)
+            name = _name(watched.spec)
+            extra = {"monitor": name, "reason": "monitor-blind", "detail": why}
+            log.warning("monitor %s cannot look, its verdict stands: %s", name, why, extra=extra)
 
     def _spawn(self, run: Callable[..., None], *arguments: object) -> gevent.Greenlet[..., Any]:
         def guarded() -> None:

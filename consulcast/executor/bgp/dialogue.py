@@ -314,7 +314,7 @@ class Dialogue:
                 return self._acknowledge(event.ok)
         except (ValueError, IndexError) as error:
             # Answers are matched by their order, so nothing after this can be trusted.
-            log.error("ExaBGP said %r: %s", line[:200], error)
+            log.error("ExaBGP said %r: %s", line[:200], error, extra={"reason": "exabgp-protocol"})
             self._kill("it does not keep to its protocol")
             return False
         if isinstance(event, events.Nudged):

@@ -21,7 +21,7 @@ from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState
-from consulcast.model import IPAddress, Prefix, Route
+from consulcast.model import IPAddress, Prefix, Reason, Route
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Ledger:
         self._nudging = False  # a nudge waits for its answer
         self._reload_at = math.inf  # when ExaBGP must be told to read its configuration
         self._reloading = False  # that is under way
+        self._refused_to_read = False  # as was logged
         self._checking = False  # it has; now it is asked what it makes of it
         self._alone: _Command | None = None  # to be said when nothing else is under way
         self._question: _Command | None = None  # to be asked when nothing else is to be said
@@ -146,7 +147,8 @@ class Ledger:
                     line = commands.announce(peer, route)
                 except CommandError as error:
                     if prefix not in self._unwritable:
-                        log.error("%s is not announced: %s", prefix, error)
+                        extra = {"prefix": str(prefix), "reason": str(Reason.BGP_FAILED), "detail": str(error)}
+                        log.error("%s is not announced: %s", prefix, error, extra=extra)
                     self._unwritable.add(prefix)
             key = Key(peer.address, prefix)
             if line is not None:
@@ -269,11 +271,13 @@ class Ledger:
     def _reloaded(self, ok: bool, now: float) -> bool:
         self._reloading = False
         if not ok:
-            log.error("ExaBGP refused to read its configuration")
+            level = logging.DEBUG if self._refused_to_read else logging.ERROR
+            log.log(level, "ExaBGP refused to read its configuration, retried", extra={"reason": "exabgp-refused"})
+            self._refused_to_read = True
             self._renewed |= self._renewed_now & self._peers.keys()
             self.reload(now + _RELOAD_RETRY)
             return False
-        self._checking = True
+        self._checking, self._refused_to_read = True, False
         for key in [key for key in (*self._told, *self._suspect) if key.peer in self._leaving_now]:
             self._told.pop(key, None)
             self._suspect.discard(key)
@@ -292,7 +296,9 @@ class Ledger:
         times = self._refused[key].times + 1 if key in self._refused else 1
         self._refused[key] = _Refusal(times, now + min(_FIRST_RETRY * 2 ** (times - 1), _LAST_RETRY))
         self._next_retry = min(self._next_retry, self._refused[key].retry)
-        log.error("ExaBGP refused, attempt %d: %s", times, command.line)
+        extra = {"prefix": str(key.prefix), "reason": str(Reason.BGP_FAILED), "detail": command.line}
+        level = logging.ERROR if times == 1 else logging.DEBUG
+        log.log(level, "ExaBGP refused, attempt %d, retried: %s", times, command.line, extra=extra)
 
     def _retry(self, now: float) -> None:
         if now < self._next_retry:

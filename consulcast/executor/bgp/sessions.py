@@ -10,7 +10,7 @@ from consulcast.executor.bgp.events import Down, Negotiated, Notified, Session, 
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import PeerStatus, SessionState
-from consulcast.model import IPAddress
+from consulcast.model import IPAddress, Reason
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class Sessions:
         self.seen: dict[IPAddress, Session] = {}  # as ExaBGP last told when it was asked
         self._versions: dict[IPAddress, frozenset[int]] = {}
         self._notified: dict[IPAddress, str] = {}  # by a NOTIFICATION whose `down` has not come yet
+        self._said: dict[IPAddress, set[str]] = {}  # why a peer that is down stays so, as was logged
         self._changed: set[IPAddress] = set()  # whose session we reset, and whose `down` has not come yet
 
     def set_peers(self, change: PeerChange) -> None:
@@ -39,7 +40,7 @@ class Sessions:
                 known, peer_as=peer.peer_as, local_as=peer.local_as, local_address=peer.local_address
             )
         self._status = status
-        for books in (self._versions, self._notified):
+        for books in (self._versions, self._notified, self._said):
             for address in books.keys() - status.keys():
                 del books[address]
         up = self.up()
@@ -103,8 +104,9 @@ class Sessions:
         if status.state is SessionState.UP:
             return False
         self._notified.pop(peer, None)
+        self._said.pop(peer, None)
         self._status[peer] = replace(status, state=SessionState.UP, since=since)
-        log.info("peer %s AS%d: up", peer, status.peer_as)
+        self._log(logging.INFO, status, "up", "peer-up")
         return True
 
     def _down(self, peer: IPAddress, reason: str) -> bool:
@@ -113,13 +115,24 @@ class Sessions:
             self._status[peer] = replace(
                 status, state=SessionState.DOWN, since=self._clock(), flaps=status.flaps + 1, last_error=reason
             )
+            self._said[peer] = {reason}
             meant = self.closing or peer in self._changed
             self._changed.discard(peer)
             level = logging.INFO if meant else logging.WARNING
-            log.log(level, "peer %s AS%d: down, %s", peer, status.peer_as, reason)
+            self._log(level, status, "down", Reason.PEER_DOWN, reason)
             return True
         if status.last_error == reason or (status.last_error and reason == _NO_CONNECTION):
             return False  # an attempt that failed for no known reason does not hide why the session is down
         self._status[peer] = replace(status, last_error=reason)
-        log.warning("peer %s AS%d: still down, %s", peer, status.peer_as, reason)
+        if reason in self._said.setdefault(peer, set()):
+            return True  # some reasons take turns
+        self._said[peer].add(reason)
+        self._log(logging.WARNING, status, "still down", Reason.PEER_DOWN, reason)
         return True
+
+    @staticmethod
+    def _log(level: int, status: PeerStatus, word: str, reason: str, detail: str = "") -> None:
+        extra = {"peer": str(status.address), "reason": str(reason), "detail": detail}
+        log.log(
+            level, "peer %s AS%d: %s%s", status.address, status.peer_as, word, detail and f", {detail}", extra=extra
+        )
