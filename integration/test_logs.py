@@ -29,7 +29,7 @@ def test_every_line_is_an_object_with_a_reason_and_nothing_is_said_twice(lab: La
     quiet, troubled, tor = lab.host("quiet"), lab.host("troubled"), lab.host("tor")
     lab.link(quiet, tor, "198.51.100.1/30", "198.51.100.2/30")
     lab.link(troubled, tor, "198.51.100.5/30", "198.51.100.6/30")
-    bird = Bird(tor, 65010, [Peer("198.51.100.1", 65001), Peer("198.51.100.5", 65001)])
+    bird = Bird(tor, 65010, [Peer("198.51.100.1", 65001, name="quiet"), Peer("198.51.100.5", 65001, name="troubled")])
     consuls = ConsulAgent(quiet), ConsulAgent(troubled)
     tags = ["enable_gocast", "gocast_monitor=consul", "gocast_vip=203.0.113.1/32"]
     clock = {"name": "clock", "vip": "203.0.113.2/32", "monitors": ["exec:date +%s%N; exit 1"]}
@@ -37,14 +37,13 @@ def test_every_line_is_an_object_with_a_reason_and_nothing_is_said_twice(lab: La
     there = Daemon(troubled, settings(lab, "troubled", "198.51.100.6", apps=[clock]), node=consuls[1].node, env=JSON)
     for consul in consuls:
         consul.register("dns", tags, check=ttl_check())
-    bird.wait_routes({"203.0.113.1/32"}, deadline=30.0)
     for daemon in (here, there):
-        daemon.wait_line("in sync with Consul", 20.0)
+        daemon.wait_line("vip 203.0.113.1/32: announced", 30.0)
     there.wait_line("vip 203.0.113.2/32: monitor-failing", 30.0)
 
     consuls[1].stop()
     there.wait_line("consul-stale", 60.0)
-    bird.disable("198.51.100.5")
+    bird.disable("troubled")
     there.wait_line("peer-down", 30.0)
     time.sleep(20)  # what all of this leads to is said by then
     before = [len(lines(daemon)) for daemon in (here, there)]
