@@ -42,7 +42,7 @@ def play(site: Site, start: float) -> None:
         time.sleep(5 if number < 3 else 2)
     site.listener.close()
     time.sleep(8)
-    site.hosts["left"].run("ip", "address", "del", VIP, "dev", "lo", check=False)
+    site.hosts["right"].run("ip", "address", "del", VIP, "dev", "lo", check=False)
     site.listener = site.listen()
     site.bird.disable("right")
     time.sleep(15)
@@ -66,6 +66,7 @@ def draw(site: Site, start: float, end: float) -> str:
                 (_legend(legend, found["metric"]), [(float(at), float(value)) for at, value in found["values"]])
                 for expression, legend in expressions
                 for found in site.prometheus.series(expression, start, end, 1)
+                if any(math.isfinite(float(value)) for _, value in found["values"])
             ]
             inside = _graph(lines, start, end, box[2], box[3], unit)
         else:
