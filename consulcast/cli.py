@@ -8,10 +8,9 @@ import sys
 
 import click
 
-from consulcast import __version__, config
+from consulcast import __version__, config, logs
 from consulcast.consul import location
 from consulcast.document import ConfigError
-from consulcast.logtext import OneLine
 from consulcast.model import Source
 from consulcast.policy import Policy
 from consulcast.registry import Registry
@@ -30,12 +29,28 @@ _CONFIG = click.option("--config", "path", required=True, metavar="FILE", help="
 
 @cli.command()
 @_CONFIG
-def run(path: str) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(logs.FORMATS),
+    default="text",
+    show_default=True,
+    envvar="CONSULCAST_LOG_FORMAT",
+    show_envvar=True,
+    help="For people, or an object a line.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS),
+    default="info",
+    show_default=True,
+    envvar="CONSULCAST_LOG_LEVEL",
+    show_envvar=True,
+    help="What to log: this and worse.",
+)
+def run(path: str, log_format: str, log_level: str) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
     settings = _load(path)
-    to_terminal = logging.StreamHandler(sys.stderr)
-    to_terminal.setFormatter(OneLine())
-    logging.basicConfig(level=logging.INFO, handlers=[to_terminal])
+    logs.start(log_format, log_level)
     from consulcast.daemon import Daemon  # late: `check` and `--help` need none of it
 
     status = Daemon(settings, path).run()

@@ -10,6 +10,7 @@ from gevent.event import Event
 from consulcast.consul.source import ConsulSource, ConsulState
 from consulcast.damping import Damping, Limits
 from consulcast.journal import Journal
+from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
@@ -26,7 +27,13 @@ _UNKNOWN = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "Consul has not answe
 class Core:
     """Holds what is wanted. Every input is read whole whenever one of them has changed; one greenlet plans."""
 
-    def __init__(self, registrations: Registrations, monitors: Monitors, reconciler: Reconciler) -> None:
+    def __init__(
+        self,
+        registrations: Registrations,
+        monitors: Monitors,
+        reconciler: Reconciler,
+        latency: Latency | None = None,
+    ) -> None:
         self._registrations, self._monitors, self._reconciler = registrations, monitors, reconciler
         self._registry = Registry(Policy())
         self._consul: ConsulSource | None = None
@@ -34,6 +41,7 @@ class Core:
         self._waiting_since = 0.0  # while a source has not been in sync yet: since when that is not known better
         self._defaults, self._pace = Defaults(), Pace()
         self._journal = Journal()
+        self._latency = latency or Latency()
         self._damping = Damping()
         self._changed = Event()
         self.plan = Plan()
@@ -59,8 +67,10 @@ class Core:
         """Whether every source has answered once."""
         return self._consul is None or self._said is not None
 
-    def wake(self) -> None:
-        """Some input has changed."""
+    def wake(self, cause: Cause | None = None, at: float = 0.0) -> None:
+        """Some input has changed: by an event that came in ``at`` that time, or by none that is timed."""
+        if cause is not None:
+            self._latency.happened(cause, at)
         self._changed.set()
 
     def configure(
@@ -109,6 +119,7 @@ class Core:
         intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
+        self._latency.planned()
         self._reconciler.set(self.plan.intents, complete=self.complete)
         self._journal.record(registered, self.health)
 

@@ -38,6 +38,9 @@ from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.protocols import KernelError
+from consulcast.hub import HubTurns
+from consulcast.instruments import Instruments
+from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, IPAddress, Refused
 from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
@@ -67,6 +70,7 @@ LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
 
 # What is read at the start alone: another value waits for a restart.
 _FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
+_NEXT_START = {"reason": "next-start"}
 _FIXED_OF_BGP = ("lease", "graceful_restart")
 
 
@@ -83,6 +87,8 @@ class Daemon:
         self._life = Life(config.lease, config.graceful_restart)
         self._repairs = Repairs()
         self._changes = Changes()
+        self._instruments = Instruments()
+        self._latency = Latency(self._instruments.served)
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
 
@@ -94,7 +100,7 @@ class Daemon:
         gevent.signal_handler(signal.SIGUSR2, self._restart)
         gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload))
         for warning in self._config.warnings:
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra={"reason": "config-warning"})
         try:
             capabilities.take_up()
             descriptors.take_up()
@@ -105,15 +111,17 @@ class Daemon:
                 return STOPPED
             self._start()
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
-            log.error("cannot start: %s", error)
+            extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
+            log.error("cannot start: %s", error, extra=extra)
             return UNUSABLE
         log.info("running as process %d", os.getpid(), extra={"daemon": __version__, "reason": "started"})
         self._stop.wait()
         self._end()
         if self._failure is not None:
-            log.error("ended because a part failed", exc_info=self._failure)
+            extra = {"daemon": __version__, "reason": "part-failed"}
+            log.error("ended because a part failed", exc_info=self._failure, extra=extra)
             return FAILED
-        log.info("stopped")
+        log.info("stopped", extra={"daemon": __version__, "reason": "stopped"})
         return STOPPED
 
     # -- the parts ---------------------------------------------------------------------------------------------
@@ -135,22 +143,39 @@ class Daemon:
             life=self._life,
             repairs=self._repairs,
             spawn=self._spawn,
+            latency=self._latency,
+            instruments=self._instruments,
         )
         self._reconciler = Reconciler(
-            self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
+            self._addresses,
+            self._nat,
+            self._speaker,
+            agent.drain_time,
+            self._spawn,
+            repairs=self._repairs,
+            latency=self._latency,
         )
         self._device_events = DeviceEvents(
             agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
         )
         self._programs = Programs()
-        self._monitors = Monitors(self._wake, self._fail, resources=Resources(programs=self._programs))
+        self._monitors = Monitors(
+            lambda: self._core.wake(Cause.MONITOR, self._monitors.changed_at),
+            self._fail,
+            resources=Resources(programs=self._programs),
+            instruments=self._instruments,
+        )
         state = Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise RunDirError(f"{state} cannot be used: {error.strerror}: set agent.state_dir") from None
-        self._registrations = Registrations(state / "registrations.json", self._wake, self._fail)
-        self._core = Core(self._registrations, self._monitors, self._reconciler)
+        self._registrations = Registrations(
+            state / "registrations.json",
+            lambda: self._core.wake(Cause.HTTP, self._registrations.changed_at),
+            self._fail,
+        )
+        self._core = Core(self._registrations, self._monitors, self._reconciler, self._latency)
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._locate_consul()
@@ -159,8 +184,9 @@ class Daemon:
         self._reconciler.after_pass = self._service.passed
         status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
-            *(self.reload, self._repairs, self._changes),
+            *(self.reload, self._repairs, self._instruments, self._changes),
         )
+        self._turns = HubTurns(self._instruments.turned)
         self._web = Endpoint(status, config.api)
         return True
 
@@ -178,7 +204,7 @@ class Daemon:
     def _tell_gaps(self, network: Network) -> None:
         for gap in network.gaps:
             if gap not in self._told:
-                log.info("%s", gap)
+                log.info("%s", gap, extra={"reason": "peer-incomplete", "detail": gap})
         self._told = network.gaps
 
     def _look(self, config: Config) -> Network:
@@ -205,17 +231,18 @@ class Daemon:
         consul, prefix = config.consul, config.agent.tag_prefix
         node = os.environ.get("CONSUL_NODE") or consul.node
         if not node:
-            log.warning("no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used")
+            text = "no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used"
+            log.warning(text, extra={"reason": "consul-unused"})
             return None
 
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
             return tags.parse(key, name, service_tags, prefix)
 
-        return ConsulSource(
+        source = ConsulSource(
             consul_settings(consul, os.environ),
             node,
             parse,
-            self._wake,
+            lambda: self._core.wake(Cause.CONSUL, source.changed_at),
             failed=self._fail,
             warning=consul.warning,
             wait=consul.wait,
@@ -223,10 +250,12 @@ class Daemon:
             restart_grace=consul.restart_grace,
             hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
         )
+        return source
 
     # -- life --------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._turns.start()
         self._service.start()
         self._speaker.start()
         self._nat.start()
@@ -246,6 +275,7 @@ class Daemon:
         That is Consul's address, and the host's own: an address that it has got is no VIP any more. One that is gone
         may be back in a moment, and stays the host's own until a reload.
         """
+        trouble = ""
         while True:
             gevent.sleep(LOOK_AGAIN)
             with self._reloading:
@@ -257,8 +287,12 @@ class Daemon:
                     if network.peers != former.peers:
                         self._speaker.set_peers(network.peers)
                 except (KernelError, BgpError) as error:
-                    log.error("looking for peers, again in %.0f s: %s", LOOK_AGAIN, error)
+                    level = logging.DEBUG if str(error) == trouble else logging.ERROR
+                    trouble, extra = str(error), {"reason": "network-unread", "detail": str(error)}
+                    log.log(level, "looking for peers, again in %.0f s: %s", LOOK_AGAIN, error, extra=extra)
                     network = dataclasses.replace(former, own=network.own)
+                else:
+                    trouble = ""
                 self._tell_gaps(network)
                 if moved or network != former:
                     self._network = network
@@ -273,6 +307,7 @@ class Daemon:
 
     def reload(self) -> str | None:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
+        asked_at = time.monotonic()
         with self._reloading, self._service.reloading():
             former, network, consul = self._config, self._network, self._consul
             try:
@@ -293,6 +328,7 @@ class Daemon:
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)
                 self._locate_consul()
+            self._core.wake(Cause.FILE, asked_at)
             self._configure()
             self._web.configure(config.api)
             log.info(
@@ -306,17 +342,18 @@ class Daemon:
         for key in _FIXED:
             running = getattr(former.agent, key)
             if getattr(config.agent, key) != running:
-                log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
+                text = "reload: agent.%s counts from the next start; %s stays in force"
+                log.warning(text, key, running, extra=_NEXT_START)
                 setattr(config.agent, key, running)
         for key in _FIXED_OF_BGP:
             if getattr(config, key) != getattr(former, key):
-                log.warning("reload: bgp.%s counts from the next start", key)
+                log.warning("reload: bgp.%s counts from the next start", key, extra=_NEXT_START)
         if config.nat != former.nat:
-            log.warning("reload: nat counts from the next start")
+            log.warning("reload: nat counts from the next start", extra=_NEXT_START)
         api = config.api.keeping(former.api)
         if api != config.api:
             keys = "agent.listen_addr, api.listen, api.socket_group and api.limits.connections"
-            log.warning("reload: %s count from the next start", keys)
+            log.warning("reload: %s count from the next start", keys, extra=_NEXT_START)
         return dataclasses.replace(config, api=api)
 
     def _of_same_peers(self, former: Config, config: Config) -> Network:
@@ -348,7 +385,8 @@ class Daemon:
         """Whether peers may keep the routes, because we are started again at once, and well."""
         if not self._life.graceful_restart:
             if self._restarted:
-                log.warning("SIGUSR2 without bgp.graceful_restart is a stop like any other")
+                text = "SIGUSR2 without bgp.graceful_restart is a stop like any other"
+                log.warning(text, extra={"reason": "stopping"})
             return False
         return self._failure is None and (self._restarted or restart_is_under_way())
 
@@ -361,15 +399,17 @@ class Daemon:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
         if hitless:
-            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart)
+            extra = {"daemon": __version__, "reason": "restarting"}
+            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart, extra=extra)
             self._reconciler.leave()
             self._speaker.leave(timeout=LEAVE_TIMEOUT)
             self._nat.stop(remove=False)
         else:
-            log.info("stopping: withdrawing all")
+            log.info("stopping: withdrawing all", extra={"daemon": __version__, "reason": "stopping"})
             self._take_back()
         self._monitors.stop()
         self._web.stop()
+        self._turns.stop()
         self._registrations.stop()
         self._claim.close()
         self._run_dir.close()
@@ -385,15 +425,13 @@ class Daemon:
             try:
                 self._addresses.remove(self._addresses.owned())
             except KernelError as error:
-                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
+                text = "addresses are left on the host; the next start adopts or removes them: %s"
+                log.error(text, error, extra={"reason": "address-stays", "detail": str(error)})
 
     # -- what the parts call -----------------------------------------------------------------------------------
 
     def _summary(self) -> str:
         return summary(self._reconciler.status().values(), self._speaker.peers(), consul_word(self._consul))
-
-    def _wake(self) -> None:
-        self._core.wake()
 
     def _spoken(self) -> None:
         self._reconciler.wake()

@@ -39,6 +39,7 @@ class VipAddresses:
         self.present: Set[Interface] = frozenset()
         self.owned: set[Interface] = set()
         self._trouble = ""
+        self._unread = ""  # why the kernel could not be read
         self._retry: dict[Interface, _Retry] = {}
         self._losses: Losses[Interface] = Losses()
         self._falls: Losses[None] = Losses()  # how often the device went down
@@ -53,18 +54,24 @@ class VipAddresses:
         try:
             found = self._table.look()
         except KernelError as error:
-            log.error("addresses cannot be read, retried with the next sweep: %s", error)
+            level = logging.DEBUG if str(error) == self._unread else logging.ERROR
+            extra = {"reason": "addresses-unread", "detail": str(error)}
+            log.log(level, "addresses cannot be read, retried with the next sweep: %s", error, extra=extra)
+            self._unread = str(error)
             return
+        self._unread = ""
         before, self.looked = self._trouble, True
         self._trouble = self._trouble_of(found.trouble)
         if self._trouble:
             if self._trouble != before:
-                log.warning("no VIP works on this host: %s", self._trouble)
+                extra = {"reason": "address-failed", "detail": self._trouble}
+                log.warning("no VIP works on this host: %s", self._trouble, extra=extra)
             self.present, self.owned = frozenset(), set(found.ours)
             return
         lost = (self.present & wanted) - found.present
         for address in sorted((self.owned & found.present) - found.ours, key=str):
-            log.warning("address %s is somebody else's now: it is used and never removed", address)
+            extra = {"address": str(address), "reason": "address-foreign"}
+            log.warning("address %s is somebody else's now: it is used and never removed", address, extra=extra)
         self.present, self.owned = found.present, set(found.ours)
         if before or Kind.DEVICE in told:
             again = f"{len(lost)} addresses are put back" if lost else "its VIPs are announced again"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -36,6 +37,7 @@ class Answer(Generic[T]):
     known_leader: bool = True
     last_contact: float = 0.0  # seconds since the answering server heard its leader
     filtered: bool = False  # ACLs took something out (Consul 1.11 or later says so)
+    received_at: float = field(default=0.0, compare=False)  # of the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Client:
         if consistency is not Consistency.DEFAULT:
             params.append((consistency.value, "1"))
         response = self._http.get(_as_is, f"/v1/{path}{segment(node)}", params, patience=patience)
+        received_at = time.monotonic()
         data = _decode(decoder, response, path + node)
         headers = response.headers
         try:
@@ -151,6 +154,7 @@ class Client:
                 known_leader=headers.get("X-Consul-Knownleader", "true") == "true",
                 last_contact=int(headers.get("X-Consul-Lastcontact", "0")) / 1000,
                 filtered=headers.get("X-Consul-Results-Filtered-By-Acls") == "true",
+                received_at=received_at,
             )
         except (KeyError, ValueError):
             raise Garbage(f"{path}{node} has no usable X-Consul-Index: is a proxy between us and Consul?") from None

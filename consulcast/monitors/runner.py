@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 from gevent.pool import Group
 
+from consulcast.instruments import Instruments
 from consulcast.model import Health, MonitorSpec, Reason, Verdict, VerdictKey
 from consulcast.monitors import factory, schedule
 from consulcast.monitors.counter import Counter
@@ -54,12 +55,15 @@ class Monitors:
         defaults: Defaults | None = None,
         resources: Resources | None = None,
         make: Callable[[MonitorSpec, Resources], Probe] = factory.probe,
+        instruments: Instruments | None = None,
     ) -> None:
         self._on_change = on_change
         self._on_failure = on_failure
         self._defaults = defaults or Defaults()
         self._resources = resources or Resources()
         self._make = make
+        self._instruments = instruments or Instruments()
+        self.changed_at = 0.0  # when it was seen what ``on_change`` was last called for
         self._greenlets: Group = Group()
         self._ports = Ports(self._take_port, self._spawn)
         self._running = False
@@ -127,18 +131,20 @@ class Monitors:
             look = probe.look(schedule.pace(spec, self._defaults).timeout)
             if watched.ended:
                 return
-            self._take(watched, look)
+            now = time.monotonic()
+            self._take(watched, look, now - started, now)
             looks += 1
             pause = schedule.next_look(spec, schedule.pace(spec, self._defaults), watched.counter, looks)
             gevent.sleep(max(0.0, started + pause - time.monotonic()))
 
-    def _take_port(self, spec: MonitorSpec, look: Look) -> None:
+    def _take_port(self, spec: MonitorSpec, look: Look, began: float) -> None:
         watched = self._watched.get(spec)
-        if watched is not None:
-            self._take(watched, look)
+        if watched is not None:  # one look serves all of them, and follows at once from what the kernel says
+            self._take(watched, look, time.monotonic() - began, began)
 
-    def _take(self, watched: _Watched, look: Look) -> None:
-        """Take in one look."""
+    def _take(self, watched: _Watched, look: Look, seconds: float, seen_at: float) -> None:
+        """Take in one look that took so long."""
+        self._instruments.looked(watched.spec.kind, look.passed, seconds)
         spec, former = watched.spec, watched.verdict
         pace = schedule.pace(spec, self._defaults)
         detail = f"monitor {_name(spec)}: {look.detail}"
@@ -157,13 +163,16 @@ class Monitors:
         if watched.verdict != former:
             self._verdicts = None
         if changed:
+            self.changed_at = seen_at
             self._on_change()
 
     def _in_trouble(self, watched: _Watched, why: str) -> None:
         """It could not be looked at all: that says nothing of the service, and its verdict stands."""
         if watched.trouble != why:
             watched.trouble = why
-            log.warning("monitor %s cannot look, its verdict stands: %s", _name(watched.spec), why)
+            name = _name(watched.spec)
+            extra = {"monitor": name, "reason": "monitor-blind", "detail": why}
+            log.warning("monitor %s cannot look, its verdict stands: %s", name, why, extra=extra)
 
     def _spawn(self, run: Callable[..., None], *arguments: object) -> gevent.Greenlet[..., Any]:
         def guarded() -> None:

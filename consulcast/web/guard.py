@@ -108,7 +108,8 @@ def _refuse_strangers(door: Door) -> Callable[[], None]:
         if denied.code == 401 and authorization is not None:
             last = gate.failed(peer, now)
             more = "; tokens from there are not looked at for a while" if last else ""
-            log.warning("%s: a wrong token, for %s %s%s", peer.client, request.method, request.path, more)
+            extra = {"client": str(peer.client), "reason": "wrong-token"}
+            log.warning("%s: a wrong token, for %s %s%s", peer.client, request.method, request.path, more, extra=extra)
         headers = {"WWW-Authenticate": denied.challenge} if denied.challenge else {}
         problem = Problem.UNAUTHORIZED if denied.code == 401 else Problem.FORBIDDEN
         raise Failed(denied.code, problem, denied.message, headers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus
@@ -137,6 +139,12 @@ class View(Protocol):
     @property
     def changes(self) -> Changes:
         """What has changed since the start."""
+
+    def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
+        """BGP messages sent and received in every session that is up, as ExaBGP last told."""
+
+    def measured(self) -> Iterable[Metric]:
+        """What the parts count and time themselves."""
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -450,3 +451,26 @@ def test_a_defect_behind_on_change_is_told(watched: Setup, monkeypatch: pytest.M
     watched.until(lambda: bool(watched.failures))
     assert {type(failure) for failure in watched.failures} == {ZeroDivisionError}
     watched.failures.clear()
+
+
+def test_change_is_dated_from_the_answer_that_brought_it_and_not_from_what_came_of_it(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    before = time.monotonic()
+    watched.consul.register("web")
+    watched.synced("dns", "web")
+    assert before <= watched.source.changed_at <= time.monotonic()
+
+
+@pytest.mark.parametrize("watched", [{"hold_down": HoldDown(0.5, 0.3)}], indirect=True)
+def test_service_that_goes_after_a_hold_down_is_dated_from_its_end(watched: Setup) -> None:
+    for name in ("web", "www"):
+        watched.consul.register(name)
+    watched.source.start()
+    watched.synced("dns", "web", "www")
+    gevent.sleep(0.05)
+    before = time.monotonic()
+    for name in ("dns", "web", "www"):
+        watched.consul.deregister(name)
+    watched.synced()
+    assert watched.source.changed_at >= before + 0.3

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus, SessionState
-from consulcast.model import AppKey, Reason, Refused, Source
+from consulcast.instruments import Instruments
+from consulcast.model import AppKey, IPAddress, Reason, Refused, Source
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
-from consulcast.web.view import AppState, AppView, ConsulView, SessionInfo, VipView
+from consulcast.web.view import AppState, AppView, ConsulView, Messages, SessionInfo, VipView
 from tests.policies import open_policy
 
 BOTH = frozenset({4, 6})
@@ -44,6 +47,7 @@ class Daemon:
     others: list[AppView] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
+    instruments: Instruments = field(default_factory=Instruments)
 
     def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         app = registration.app()
@@ -83,6 +87,12 @@ class Daemon:
 
     def repairs(self) -> Mapping[str, int]:
         return {"address": 2, "nat": 0}
+
+    def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
+        return {PEER.address: (Messages(open=1, update=5), Messages(keepalive=3))}
+
+    def measured(self) -> Iterable[Metric]:
+        return self.instruments.collect()
 
     def info(self) -> SessionInfo | None:
         return self.session

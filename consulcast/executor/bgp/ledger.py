@@ -21,7 +21,7 @@ from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState
-from consulcast.model import IPAddress, Prefix, Route
+from consulcast.model import IPAddress, Prefix, Reason, Route
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,9 @@ class _Refusal:
 class Ledger:
     """The books of the speaker."""
 
-    def __init__(self, peers: Iterable[Peer]) -> None:
+    def __init__(self, peers: Iterable[Peer], acknowledged: Callable[[Key, bool, bool], None] | None = None) -> None:
+        """``acknowledged`` is given what ExaBGP has taken, whether it announces, and whether that is new."""
+        self._acknowledged = acknowledged or (lambda key, announced, new: None)
         self._peers = {peer.address: peer for peer in peers}
         self._wanted: dict[Prefix, Route] = {}
         self._lines: dict[Key, str] = {}  # wanted: the command that announces
@@ -79,6 +81,7 @@ class Ledger:
         self._nudging = False  # a nudge waits for its answer
         self._reload_at = math.inf  # when ExaBGP must be told to read its configuration
         self._reloading = False  # that is under way
+        self._refused_to_read = False  # as was logged
         self._checking = False  # it has; now it is asked what it makes of it
         self._alone: _Command | None = None  # to be said when nothing else is under way
         self._question: _Command | None = None  # to be asked when nothing else is to be said
@@ -144,7 +147,8 @@ class Ledger:
                     line = commands.announce(peer, route)
                 except CommandError as error:
                     if prefix not in self._unwritable:
-                        log.error("%s is not announced: %s", prefix, error)
+                        extra = {"prefix": str(prefix), "reason": str(Reason.BGP_FAILED), "detail": str(error)}
+                        log.error("%s is not announced: %s", prefix, error, extra=extra)
                     self._unwritable.add(prefix)
             key = Key(peer.address, prefix)
             if line is not None:
@@ -251,6 +255,7 @@ class Ledger:
         if ok:
             self._suspect.discard(command.key)
             self._refused.pop(command.key, None)
+            new = self._told.get(command.key) != command.announced
             if command.announced is None:
                 self._told.pop(command.key, None)
             else:
@@ -259,16 +264,20 @@ class Ledger:
             self._suspect.add(command.key)
             self._refuse(command, now)
         self._mark(command.key)
+        if ok:
+            self._acknowledged(command.key, command.announced is not None, new)
         return True
 
     def _reloaded(self, ok: bool, now: float) -> bool:
         self._reloading = False
         if not ok:
-            log.error("ExaBGP refused to read its configuration")
+            level = logging.DEBUG if self._refused_to_read else logging.ERROR
+            log.log(level, "ExaBGP refused to read its configuration, retried", extra={"reason": "exabgp-refused"})
+            self._refused_to_read = True
             self._renewed |= self._renewed_now & self._peers.keys()
             self.reload(now + _RELOAD_RETRY)
             return False
-        self._checking = True
+        self._checking, self._refused_to_read = True, False
         for key in [key for key in (*self._told, *self._suspect) if key.peer in self._leaving_now]:
             self._told.pop(key, None)
             self._suspect.discard(key)
@@ -287,7 +296,9 @@ class Ledger:
         times = self._refused[key].times + 1 if key in self._refused else 1
         self._refused[key] = _Refusal(times, now + min(_FIRST_RETRY * 2 ** (times - 1), _LAST_RETRY))
         self._next_retry = min(self._next_retry, self._refused[key].retry)
-        log.error("ExaBGP refused, attempt %d: %s", times, command.line)
+        extra = {"prefix": str(key.prefix), "reason": str(Reason.BGP_FAILED), "detail": command.line}
+        level = logging.ERROR if times == 1 else logging.DEBUG
+        log.log(level, "ExaBGP refused, attempt %d, retried: %s", times, command.line, extra=extra)
 
     def _retry(self, now: float) -> None:
         if now < self._next_retry:
@@ -374,6 +385,10 @@ class Ledger:
     def unsure(self, key: Key) -> bool:
         """Whether something about ``key`` is under way, or is yet to be said, or ExaBGP may know something else."""
         return key in self._flying or key in self._suspect or key in self._withdrawals or key in self._announcements
+
+    def wanted(self, prefix: Prefix) -> Route | None:
+        """The route that should be known."""
+        return self._wanted.get(prefix)
 
     def known_to(self, peer: IPAddress) -> Set[Prefix]:
         """Every prefix that a peer may have been told."""
