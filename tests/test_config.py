@@ -84,27 +84,6 @@ def test_unquoted_community_is_a_text_not_a_base_60_number() -> None:
     assert [str(item) for item in found.defaults.communities] == ["1:30", "65000:1"]
 
 
-def test_example_file_is_valid_and_has_every_key() -> None:
-    path = Path(__file__).parent.parent / "config.example.yaml"
-    config.load(str(path))
-    text = path.read_text()
-    from msgspec.inspect import StructType, type_info
-
-    from consulcast import schema
-
-    def keys(struct: type) -> set[str]:
-        info = type_info(struct)
-        assert isinstance(info, StructType)
-        return {field.encode_name for field in info.fields}
-
-    of_policy = (schema.Policy, schema.SourcePolicy, schema.ServicePolicy, schema.Exec, schema.Command)
-    of_api = (schema.Api, schema.ApiTls, schema.ApiLimits)
-    of_bgp = (schema.Bgp, schema.Peer)
-    for struct in (schema.Agent, schema.Consul, schema.Tls, *of_bgp, *of_policy, schema.App, schema.VipConfig, *of_api):
-        for key in keys(struct):
-            assert f"{key}:" in text, f"{struct.__name__}.{key} is not explained in config.example.yaml"
-
-
 def test_minimal_file() -> None:
     found = parse("file.yaml", MINIMAL)
     assert found.peers[0].address is None
