@@ -15,8 +15,10 @@ from consulcast.document import ConfigError
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "bench/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
-_PATH = re.compile(r"`((?:docs|deploy|integration|tests|bench)/[\w./-]+|consulcast/[\w/]+\.py|[A-Z]+\.md|config\.example\.yaml)`")
+_CODE = re.compile(r"^```.*?^```$|<!--.*?-->", re.DOTALL | re.MULTILINE)  # and comments
+_PATH = re.compile(
+    r"`((?:docs|deploy|integration|tests|bench)/[\w./-]+|consulcast/[\w/]+\.py|[A-Z]+\.md|config\.example\.yaml)`"
+)
 # What a page says of a host's own files, users and limits is not there where the tests run.
 _OF_A_HOST = re.compile(r"there is no (file|user)|cannot be read|cannot be used")
 NEEDED = {"local_as": 64512, "peer_as": 64513}
