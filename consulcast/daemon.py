@@ -22,6 +22,7 @@ from consulcast.changes import Changes
 from consulcast.config import Config, consul_settings
 from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
+from consulcast.consul.publisher import Publisher
 from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
@@ -38,6 +39,7 @@ from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.protocols import KernelError
+from consulcast.hooks import Hooks
 from consulcast.hub import HubTurns
 from consulcast.instruments import Instruments
 from consulcast.latency import Cause, Latency
@@ -47,6 +49,7 @@ from consulcast.monitors.factory import Resources
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.policy import Policy
+from consulcast.publication import Publication, Since, publication
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
@@ -67,6 +70,7 @@ PEER_PAUSE = 5.0  # seconds between two looks
 LOOK_AGAIN = 30.0  # seconds between two looks for peers and next hops that could not be found
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
 LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
+LAST_HOOKS = 2.0  # seconds for the last changes to be told to a hook
 
 # What is read at the start alone: another value waits for a restart.
 _FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
@@ -89,6 +93,9 @@ class Daemon:
         self._changes = Changes()
         self._instruments = Instruments()
         self._latency = Latency(self._instruments.served)
+        self._hooks = Hooks(self._changes, config.hook)
+        self._publisher: Publisher | None = None
+        self._since = Since()
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
 
@@ -182,7 +189,7 @@ class Daemon:
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
-        status = Status(
+        self._status = status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._instruments, self._changes),
         )
@@ -256,6 +263,7 @@ class Daemon:
 
     def _start(self) -> None:
         self._turns.start()
+        self._hooks.start()
         self._service.start()
         self._speaker.start()
         self._nat.start()
@@ -267,6 +275,7 @@ class Daemon:
         self._looking = self._spawn(self._look_again)
         if self._consul is not None:
             self._consul.start()
+        self._publish()
         self._web.start()
 
     def _look_again(self) -> None:
@@ -331,6 +340,9 @@ class Daemon:
             self._core.wake(Cause.FILE, asked_at)
             self._configure()
             self._web.configure(config.api)
+            self._hooks.configure(config.hook)
+            if consul_changed or config.publish != former.publish:
+                self._publish()
             log.info(
                 "reloaded %s", self._path, extra={"daemon": __version__, "reason": "reloaded", "detail": self._path}
             )
@@ -377,6 +389,26 @@ class Daemon:
         if consul is not None:
             consul.start()
 
+    def _publish(self) -> None:
+        """Publish as the file says, to the Consul that is followed; what was published before goes."""
+        if self._publisher is not None:
+            self._publisher.stop(remove=True)()
+            self._publisher = None
+        config, consul = self._config, self._consul
+        if consul is not None and (config.publish.kv or config.publish.service):
+            settings = consul_settings(config.consul, os.environ)
+            self._publisher = Publisher(settings, consul.node, config.publish, self._publication, self._changes)
+            self._publisher.start()
+
+    def _publication(self) -> Publication | None:
+        """Write down how all is; nothing while that is not known, so that what a former run has told stands."""
+        if not self._reconciler.ever_complete:
+            return None
+        vips, node = self._status.vips(), self._consul.node if self._consul else ""
+        of = {app.key: app.name for app in self._core.registered.apps}
+        names = {view.vip: [of[key] for key in view.apps if key in of] for view in vips}
+        return publication(node, vips, self._speaker.peers(), self._since.update(vips, time.time()), names)
+
     def _restart(self) -> None:
         self._restarted = True
         self._stop.set()
@@ -394,6 +426,7 @@ class Daemon:
         """End, and leave all as it is for the next start; or else leave nothing."""
         hitless = self._hitless()
         self._service.stopping(self._config.agent.drain_time + 2 * STOP_TIMEOUT)
+        unpublished = self._publisher.stop(remove=not hitless) if self._publisher else None
         self._device_events.stop()
         if self._consul is not None:
             self._consul.stop()
@@ -407,7 +440,10 @@ class Daemon:
         else:
             log.info("stopping: withdrawing all", extra={"daemon": __version__, "reason": "stopping"})
             self._take_back()
+        if unpublished is not None:
+            unpublished()
         self._monitors.stop()
+        self._hooks.stop(LAST_HOOKS)
         self._web.stop()
         self._turns.stop()
         self._registrations.stop()

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
+OURS = "consulcast:"  # begins the ids of what we publish (publisher.py): no input of ours
 
 
 class Node(Struct, frozen=True):
@@ -48,6 +49,11 @@ class Check(Struct, frozen=True):
     def maintenance(self) -> bool:
         """Whether this check stands for maintenance mode (``consul maint``), which is a drain and no failure."""
         return self.id == NODE_MAINTENANCE or self.id.startswith(SERVICE_MAINTENANCE)
+
+    @property
+    def ours(self) -> bool:
+        """Whether we have published it ourselves."""
+        return self.service_id.startswith(OURS)
 
 
 class AgentService(Struct, frozen=True):

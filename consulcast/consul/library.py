@@ -38,7 +38,7 @@ def segment(name: str) -> str:
 class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
     """The library's HTTP layer with time-outs, our own session and typed transport errors.
 
-    ``uri``, ``get`` and ``post`` are the library's own methods, overridden; paths are taken as quoted already.
+    ``uri``, ``get``, ``post`` and ``put`` are the library's own methods, overridden; paths are taken as quoted already.
     """
 
     session: requests.Session
@@ -79,6 +79,17 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
     ) -> Any:
         """POST, for answers that come at once."""
         return callback(self._send("POST", self.uri(path, params), data, SLACK))
+
+    def put(
+        self,
+        callback: Any,
+        path: str,
+        params: Sequence[tuple[str, str]] | None = None,
+        data: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """PUT, for answers that come at once."""
+        return callback(self._send("PUT", self.uri(path, params), data, SLACK))
 
     def _send(self, method: str, uri: str, body: bytes | None, patience: float) -> Any:
         """Send a request; once more, if it was denied and the token's file holds another token by now."""
