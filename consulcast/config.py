@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from consulcast import notation, policy_file, schema
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
@@ -107,7 +107,7 @@ class _Reader:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._file = document.decode(schema.File, _decode)
+        self._file = document.decode(schema.File, schema.decode)
         self._warnings: list[str] = []
 
     def config(self) -> Config:
@@ -363,9 +363,3 @@ class _Reader:
 
     def _error(self, at: str, what: str) -> ConfigError:
         return self._document.error(at, what)
-
-
-def _decode(wanted: type, value: Any) -> Any:
-    if wanted is schema.Duration:
-        return schema.Duration.read(value)
-    raise NotImplementedError(f"no reading of {wanted}")

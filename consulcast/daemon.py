@@ -48,7 +48,7 @@ from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
 from consulcast.restart_job import restart_is_under_way
-from consulcast.rundir import RunDir, RunDirError, claim_mark
+from consulcast.rundir import SOCKET, RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
 from consulcast.status import Status
@@ -160,7 +160,7 @@ class Daemon:
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._changes),
         )
-        self._web = Endpoint(status, config.api)
+        self._web = Endpoint(status, config.api, str(self._run_dir.path / SOCKET))
         return True
 
     def _wait_for_network(self) -> Network:

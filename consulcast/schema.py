@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -237,3 +237,10 @@ class File(Struct, forbid_unknown_fields=True):
     api: Api = field(default_factory=Api)
     nat: Nat = field(default_factory=Nat)
     apps: list[App] = field(default_factory=list)
+
+
+def decode(wanted: type, value: Any) -> Any:
+    """Read the values that are types of our own: msgspec's hook. Raises ``BadValue``."""
+    if wanted is Duration:
+        return Duration.read(value)
+    raise NotImplementedError(f"no reading of {wanted}")
