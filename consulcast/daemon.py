@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import __version__, capabilities, tags
+from consulcast import __version__, capabilities, last_words, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.changes import Changes
@@ -38,6 +38,7 @@ from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look
 from consulcast.executor.protocols import KernelError
+from consulcast.explain.collect import Collector
 from consulcast.model import App, AppKey, IPAddress, Refused
 from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
@@ -89,6 +90,7 @@ class Daemon:
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
         logging.getLogger("consulcast").addHandler(self._changes)
+        state_dir = self._config.agent.state_dir
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
@@ -105,14 +107,19 @@ class Daemon:
             self._start()
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             log.error("cannot start: %s", error)
+            if not isinstance(error, RunDirError):  # which may be about a daemon that runs
+                last_words.say(state_dir, f"cannot start: {error}")
             return UNUSABLE
+        last_words.forget(state_dir)
         log.info("running as process %d", os.getpid(), extra={"daemon": __version__, "reason": "started"})
         self._stop.wait()
         self._end()
         if self._failure is not None:
             log.error("ended because a part failed", exc_info=self._failure)
+            last_words.say(state_dir, f"ended because a part failed: {self._failure!r}")
             return FAILED
         log.info("stopped")
+        last_words.say(state_dir, "stopped in order")
         return STOPPED
 
     # -- the parts ---------------------------------------------------------------------------------------------
@@ -159,6 +166,10 @@ class Daemon:
         status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._changes),
+            Collector(
+                *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
+                *(agent.vip_device, self._changes, lambda: self._network.gaps),
+            ),
         )
         self._web = Endpoint(status, config.api, str(self._run_dir.path / SOCKET))
         return True
@@ -221,6 +232,7 @@ class Daemon:
             max_stale=consul.max_stale,
             restart_grace=consul.restart_grace,
             hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
+            tag_prefix=prefix,
         )
 
     # -- life --------------------------------------------------------------------------------------------------

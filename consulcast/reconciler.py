@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import AddressTable, Nat, RouteState, Speaker
+from consulcast.executor.protocols import AddressTable, Found, Nat, RouteState, Speaker
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
 from consulcast.repairs import Kind, Repairs
@@ -93,6 +93,18 @@ class Reconciler:
     def status(self) -> dict[Vip, VipStatus]:
         """Every wanted VIP's state as found, with its reason."""
         return dict(self._status)
+
+    def found(self) -> Found:
+        """Read what the VIPs' device has now, and whose it is. Raises ``KernelError``; waits for the kernel."""
+        return self._addresses.read()
+
+    def why_missing(self, address: Interface) -> str:
+        """Why an address is not there, if that is known; "" else."""
+        return self._addresses.why_missing(address)
+
+    def translations(self) -> tuple[frozenset[Translation] | None, Mapping[Translation, str]]:
+        """The NAT rules that are known to stand (``None``: not looked yet), and why others cannot be made to."""
+        return self._nat.standing(), self._nat.failures()
 
     # -- life --------------------------------------------------------------------------------------------------
 

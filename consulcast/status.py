@@ -8,6 +8,8 @@ from consulcast.changes import Changes
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.protocols import PeerStatus
+from consulcast.explain.collect import Collector
+from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
@@ -35,8 +37,10 @@ class Status:
         reload: Callable[[], str | None],
         repairs: Repairs,
         changes: Changes,
+        collector: Collector,
     ) -> None:
         self.changes = changes
+        self._collector = collector
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
 
@@ -93,6 +97,10 @@ class Status:
     def repairs(self) -> Mapping[str, int]:
         """How many things were found drifted and repaired since the start, by kind."""
         return {str(kind): number for kind, number in self._repairs.counts.items()}
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Say whether an app or a VIP is announced, and if not, why not."""
+        return self._collector.explain(target)
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

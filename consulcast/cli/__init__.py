@@ -11,6 +11,7 @@ import click
 
 from consulcast import __version__
 from consulcast.cli.check import check
+from consulcast.cli.explain import explain
 from consulcast.cli.run import run
 from consulcast.cli.status import status
 
@@ -26,5 +27,5 @@ def cli(context: click.Context) -> None:
         context.color = False
 
 
-for _command in (run, check, status):
+for _command in (run, check, status, explain):
     cli.add_command(_command)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus
+from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.registration import Registration
 
@@ -134,6 +135,9 @@ class View(Protocol):
     @property
     def changes(self) -> Changes:
         """What has changed since the start."""
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Say whether an app or a VIP is announced, and if not, why not."""
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus, SessionState
+from consulcast.explain.explanation import Explanation, Mark, Stage, Step, Unknown
 from consulcast.model import AppKey, Reason, Refused, Source
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
@@ -81,6 +82,13 @@ class Daemon:
 
     def repairs(self) -> Mapping[str, int]:
         return {"address": 2, "nat": 0}
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        if target == "203.0.113.99/32":
+            return Unknown(target, "unknown-target", f"{target} is not known here", ("written most alike: dns",))
+        steps = (Step(Stage.MONITOR, "http:dns", Mark.WRONG, "nobody listens", "monitor-failing", {"rise": 1}),)
+        line = f"{target} is NOT announced: monitor-failing: nobody listens"
+        return Explanation(target, False, line, "monitor-failing", "nobody listens", "Mend it.", steps)
 
     def info(self) -> SessionInfo | None:
         return self.session
