@@ -108,7 +108,7 @@ def _why_not(file: str | None) -> tuple[str, str]:
             bad = f"its file is not taken: {error}"
     seen = last_words.trace(agent.run_dir, agent.state_dir)
     if seen.holder is not None:
-        return "not-reachable", f"process {seen.holder or '?'} holds {agent.run_dir}, so the daemon runs"
+        return "not-reachable", f"process {seen.holder or '?'} holds {agent.run_dir}, so the daemon runs, or starts"
     if seen.trouble:
         return "not-reachable", f"whether it runs cannot be told: {seen.trouble}; ask as root"
     words = f"its last words: {seen.words}" if seen.words else "see `journalctl -u consulcast`"

@@ -27,7 +27,7 @@ class Reach:
 
 
 def reach(kernel: Kernel, address: IPAddress) -> Reach:
-    """Look at the route to an address and at the neighbour entry of its first hop. Waits for the kernel."""
+    """Look at the route to an address and at its first hop's neighbour entry. Waits for the kernel."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
 
     def ask(ipr: Any) -> Reach:

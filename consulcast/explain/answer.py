@@ -14,6 +14,7 @@ from consulcast.explain.find import Subject, nearest
 from consulcast.explain.words import ago, peer_name, peer_trouble
 from consulcast.model import Health, Reason
 
+_OF_CONSUL = "consul"  # the service that servers register themselves
 _SOME = 8  # services that a hint names
 
 
@@ -58,7 +59,7 @@ def _hints(target: str, facts: Facts) -> Iterator[str]:
         yield f"Consul at {consul.where} shows no service on node {consul.node!r}"
         return
     enable = f"enable_{consul.tag_prefix}"
-    off = sorted({service.name for service in consul.services.values() if enable not in service.tags})
+    off = sorted({item.name for item in consul.services.values() if enable not in item.tags} - {_OF_CONSUL})
     if off:
         more = f" and {len(off) - _SOME} more" if len(off) > _SOME else ""
         yield f"services on node {consul.node} without the tag {enable}: {', '.join(off[:_SOME])}{more}"
@@ -81,7 +82,7 @@ def _not_announced(target: str, subject: Subject, facts: Facts) -> tuple[str, Ca
     if refused:
         return refused[0] if subject.by_name else (target, refused[0][1])
     assert facts.consul is not None
-    return target, of_service(subject.services[0], facts.consul)
+    return target, of_service(subject.services[0], facts.consul, facts)
 
 
 def _announced_line(subject: Subject, facts: Facts) -> str:

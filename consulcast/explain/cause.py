@@ -31,9 +31,12 @@ def of_refusal(refused: Refused, facts: Facts) -> Cause:
     return Cause(refused.reason, f"{refused.key}: {refused.detail}")
 
 
-def of_service(service: Shown, consul: OfConsul) -> Cause:
+def of_service(service: Shown, consul: OfConsul, facts: Facts) -> Cause:
     """Why a service of Consul's is no app."""
     enable = f"enable_{consul.tag_prefix}"
+    if enable in service.tags:
+        waits = f"service {service.name!r} (id {service.id!r}) is not taken yet: its checks have not come from Consul"
+        return of_consul(consul, facts) or Cause(Reason.MONITOR_PENDING, waits)
     name = f"service {service.name!r} (id {service.id!r}) has no tag {enable!r}"
     misspelt = near_misses(service.tags, consul.tag_prefix)
     if misspelt:

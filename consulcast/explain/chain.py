@@ -12,7 +12,7 @@ from consulcast.explain.facts import Facts, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject
 from consulcast.explain.tagging import near_misses
 from consulcast.explain.words import ago, at, figures, peer_name, peer_trouble
-from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Source, VerdictKey, Vip
+from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, VerdictKey, Vip
 
 _MARKS = {
     Health.PASSING: Mark.OK,
@@ -91,7 +91,7 @@ def _tags(key: AppKey, service: Shown, unreadable: bool, asked: App | None, fact
 def _of_service(service: Shown, facts: Facts) -> Iterator[Step]:
     assert facts.consul is not None
     about = f"{Source.CONSUL}:{service.id}"
-    cause = of_service(service, facts.consul)
+    cause = of_service(service, facts.consul, facts)
     yield Step(Stage.SOURCE, about, Mark.OK, f"service {service.name} on node {facts.consul.node}")
     yield Step(Stage.TAGS, about, Mark.WRONG, cause.text, cause.reason)
 
@@ -150,7 +150,7 @@ def _of_vip(vip: Vip, facts: Facts) -> Iterator[Step]:
     if intent is None:
         return
     yield _damping(found)
-    yield _address(found, intent.address, facts)
+    yield _address(found, intent, facts)
     yield from _nat(found, facts)
     yield _route(found, facts)
     for peer in facts.peers:
@@ -187,7 +187,8 @@ def _damping(found: OfVip) -> Step:
     return Step(Stage.DAMPING, str(found.vip), mark, f"{text}: held until {flaps.until}", Reason.SUPPRESSED, values)
 
 
-def _address(found: OfVip, wanted: bool, facts: Facts) -> Step:
+def _address(found: OfVip, intent: Intent, facts: Facts) -> Step:
+    wanted = intent.address
     local, about = found.vip.local, str(found.vip)
     if facts.found is None:
         text = f"the kernel does not say what {facts.device} has: {facts.kernel_trouble}"
@@ -197,6 +198,9 @@ def _address(found: OfVip, wanted: bool, facts: Facts) -> Step:
     values = figures(wanted=wanted, found=there, ours=ours, device=facts.device)
     if facts.found.trouble:
         return Step(Stage.ADDRESS, about, Mark.WRONG, facts.found.trouble, Reason.ADDRESS_FAILED, values)
+    if wanted and not there and not intent.announce:
+        text = f"{local} is not on {facts.device}: it comes with the announcement"
+        return Step(Stage.ADDRESS, about, Mark.OK, text, "", values)
     if wanted and not there:
         text = f"{local} is wanted and not on {facts.device}" + (f": {found.why_missing}" if found.why_missing else "")
         return Step(Stage.ADDRESS, about, Mark.WRONG, text, Reason.ADDRESS_FAILED, values)

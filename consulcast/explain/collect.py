@@ -19,7 +19,8 @@ from consulcast.explain import answer
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.explain.facts import Facts, OfConsul, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject, find
-from consulcast.model import Stale, Vip
+from consulcast.model import IPAddress, Stale, Vip
+from consulcast.monitors import sock_diag
 from consulcast.monitors.runner import Monitors
 from consulcast.reconciler import Reconciler
 
@@ -118,6 +119,8 @@ class Collector:
                 peer is not None and peer.password is not None,
                 peer.versions if peer is not None else (),
                 None if status.state is SessionState.UP else reach(self.kernel, status.address),
+                status.state is SessionState.DOWN
+                and _is_silent(status.address, peer.port if peer is not None else 179),
             )
             for status in self.speaker.peers()
             for peer in (configured.get(status.address),)
@@ -125,6 +128,7 @@ class Collector:
 
     def _changes(self, subject: Subject) -> tuple[Change, ...]:
         about = [(Kind.APP, str(key)) for key in subject.apps] + [(Kind.VIP, str(vip)) for vip in subject.vips]
+        about += [(Kind.DRAIN, what) for _, what in about]
         about += [(Kind.PEER, str(status.address)) for status in self.speaker.peers()]
         changes = [change for kind, what in about for change in self.changes.of(kind, what)]
         return tuple(sorted(changes, key=lambda change: change.number)[-LAST:])
@@ -138,6 +142,13 @@ class Collector:
         asking.join(PATIENCE)
         asking.kill()
         return dataclasses.replace(consul, agent_node=asking.value if isinstance(asking.value, str) else "")
+
+
+def _is_silent(address: IPAddress, port: int) -> bool:
+    try:
+        return bool(sock_diag.unanswered(address, port))
+    except OSError:
+        return False  # the kernel does not tell
 
 
 def _of_consul(source: ConsulSource | None) -> OfConsul | None:

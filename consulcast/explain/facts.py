@@ -58,6 +58,7 @@ class OfPeer:
     password: bool = False
     versions: Collection[int] = (4, 6)  # IP versions whose prefixes it can be given
     reach: Reach | None = None  # asked while the session is down
+    silent: bool = False  # a connection to it is being made, and its SYN was sent again: nothing has come back
 
 
 @dataclass(frozen=True, slots=True)

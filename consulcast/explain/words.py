@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from consulcast.executor.protocols import PeerStatus, SessionState
+from consulcast.executor.reach import Reach
 from consulcast.explain.explanation import Value
 from consulcast.explain.facts import Facts, OfPeer
 
@@ -51,25 +52,31 @@ def peer_trouble(peer: OfPeer) -> str:
     status = peer.status
     if status.state is SessionState.UP:
         return ""
-    error, reach = status.last_error, peer.reach
+    error, reach = status.last_error, peer.reach or Reach()
     if "bad peer AS (2/2)" in error:
         if error.startswith("sent"):
-            return f"wrong AS: it is not AS {status.peer_as}, which peer_as says ({error})"
+            is_ = error.rpartition(": ")[2] if ": AS" in error else "another one"
+            return f"wrong AS: it is {is_}, and not AS {status.peer_as} as peer_as says ({error})"
         return f"wrong AS: it does not know us as AS {status.local_as}, which local_as says ({error})"
-    if error and not error.startswith("no connection"):
-        return error
-    if reach is not None and reach.trouble:
+    if reach.trouble:
         return reach.trouble
-    if reach is not None and reach.answers is False:
+    no_word = not error or error.startswith("no connection")
+    before = "" if no_word else f"; the session ended with: {error}"
+    if reach.answers is False:
+        where = f"{reach.hop} does not answer on {reach.device} (ARP, neighbour discovery)"
+        return f"{where}: it is away, or not on this link{before}"
+    if peer.silent or not error:
+        return _silence(peer, reach) + before
+    if no_word and reach.answers:
         return (
-            f"{reach.hop} does not answer on {reach.device} (ARP, neighbour discovery): it is away, or not on this link"
+            f"{reach.hop} is there on {reach.device}, and the connection is refused or closed: no BGP daemon listens "
+            f"there, or none that knows {status.local_address} as a neighbour"
         )
-    return error or _silence(peer)
+    return error
 
 
-def _silence(peer: OfPeer) -> str:
-    reach = peer.reach
-    there = f"{reach.hop} is there on {reach.device}, but there is " if reach is not None and reach.answers else ""
+def _silence(peer: OfPeer, reach: Reach) -> str:
+    there = f"{reach.hop} is there on {reach.device}, but there is " if reach.answers else ""
     ours = "ours is set" if peer.password else "ours is not set"
     return (
         f"{there}no answer to our SYN: wrong or missing MD5 password ({ours}), a firewall, or nobody of address "

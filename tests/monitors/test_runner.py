@@ -198,3 +198,17 @@ def test_long_commands_are_cut_in_a_verdict(world: World) -> None:
     world.want(("a", text))
     until(lambda: world.monitors.verdicts)
     assert len(world.monitors.verdicts[key("a", text)].detail) < 120
+
+
+def test_how_a_monitor_stands_can_be_asked(world: World) -> None:
+    text = "tcp:127.0.0.1:1;rise=2;fall=3"
+    spec = notation.monitor(text)
+    assert world.monitors.looked(spec) is None
+    world.want(("dns", text))
+    world.probe(str(spec)).sees = Look(False, "refused")
+    with gevent.Timeout(10):
+        while (found := world.monitors.looked(spec)) is None or found.next_at is None:
+            gevent.sleep(0.005)
+    assert (found.pace.rise, found.pace.fall, found.pace.interval) == (2, 3, INTERVAL)
+    assert found.at is not None
+    assert found.next_at > found.at - INTERVAL
