@@ -1,18 +1,24 @@
-"""Where the program starts: the standard library is patched before anything else is imported."""
+"""Where the program starts: for the daemon, the standard library is patched before anything else is imported."""
 
-from gevent import monkey
+from __future__ import annotations
 
-monkey.patch_all()
+import sys
 
-import sys  # noqa: E402
+from consulcast import gocast_arguments
 
-from consulcast import gocast_arguments  # noqa: E402
-from consulcast.cli import cli  # noqa: E402
+_ON_GEVENT = ("run", "plan")  # the commands that use the daemon's parts; the others start faster without
 
 
 def main() -> None:
     """Run a command; GoCast's own call is understood."""
-    cli.main(args=gocast_arguments.translate(sys.argv[1:]), prog_name="consulcast")
+    arguments = gocast_arguments.translate(sys.argv[1:])
+    if arguments[:1] and arguments[0] in _ON_GEVENT:
+        from gevent import monkey
+
+        monkey.patch_all()
+    from consulcast.cli import cli
+
+    cli.main(args=arguments, prog_name="consulcast")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from consulcast import notation, policy_file, schema
 from consulcast.changes import LAST
@@ -129,7 +129,7 @@ class _Reader:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._file = document.decode(schema.File, _decode)
+        self._file = document.decode(schema.File, schema.decode)
         self._warnings: list[str] = []
 
     def config(self) -> Config:
@@ -413,9 +413,3 @@ class _Reader:
 
     def _error(self, at: str, what: str) -> ConfigError:
         return self._document.error(at, what)
-
-
-def _decode(wanted: type, value: Any) -> Any:
-    if wanted is schema.Duration:
-        return schema.Duration.read(value)
-    raise NotImplementedError(f"no reading of {wanted}")

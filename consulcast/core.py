@@ -45,6 +45,7 @@ class Core:
         self._damping = Damping()
         self._changed = Event()
         self.plan = Plan()
+        self.verdicts: Mapping[VerdictKey, Verdict] = {}  # of every monitor that has looked
         self.stale: Mapping[AppKey, Stale] = {}  # the apps that rest on an answer of Consul's that may be true no more
 
     @property
@@ -56,6 +57,16 @@ class Core:
     def registered(self) -> Registered:
         """The apps that are taken, and those that are refused."""
         return self._registry.registered
+
+    @property
+    def asked(self) -> tuple[App, ...]:
+        """Every app that could be read, taken or not."""
+        return self._registry.asked
+
+    @property
+    def damping(self) -> Damping:
+        """What is remembered of routes that flap."""
+        return self._damping
 
     @property
     def health(self) -> Mapping[AppKey, Verdict]:
@@ -112,7 +123,7 @@ class Core:
         registered = self._registry.set(Source.HTTP, self._registrations.apps)
         wanted = (VerdictKey(app.key, monitor) for app in registered.apps for monitor in app.monitors)
         self._monitors.set(wanted, self._pace)
-        verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
+        self.verdicts = verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
         now = time.monotonic()
         self.stale = self._stale(registered.apps)
         planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale)

@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import __version__, capabilities, descriptors, tags
+from consulcast import __version__, capabilities, descriptors, last_words, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.changes import Changes
@@ -39,6 +39,7 @@ from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.protocols import KernelError
+from consulcast.explain.collect import Collector
 from consulcast.hooks import Hooks
 from consulcast.hub import HubTurns
 from consulcast.instruments import Instruments
@@ -54,7 +55,7 @@ from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
 from consulcast.restart_job import restart_is_under_way
-from consulcast.rundir import RunDir, RunDirError, claim_mark
+from consulcast.rundir import SOCKET, RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
 from consulcast.status import Status
@@ -102,6 +103,7 @@ class Daemon:
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
         logging.getLogger("consulcast").addHandler(self._changes)
+        state_dir = self._config.agent.state_dir
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
@@ -120,15 +122,20 @@ class Daemon:
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
             log.error("cannot start: %s", error, extra=extra)
+            if not isinstance(error, RunDirError):  # which may be about a daemon that runs
+                last_words.say(state_dir, f"cannot start: {error}")
             return UNUSABLE
+        last_words.forget(state_dir)
         log.info("running as process %d", os.getpid(), extra={"daemon": __version__, "reason": "started"})
         self._stop.wait()
         self._end()
         if self._failure is not None:
             extra = {"daemon": __version__, "reason": "part-failed"}
             log.error("ended because a part failed", exc_info=self._failure, extra=extra)
+            last_words.say(state_dir, f"ended because a part failed: {self._failure!r}")
             return FAILED
         log.info("stopped", extra={"daemon": __version__, "reason": "stopped"})
+        last_words.say(state_dir, "stopped in order")
         return STOPPED
 
     # -- the parts ---------------------------------------------------------------------------------------------
@@ -192,9 +199,13 @@ class Daemon:
         self._status = status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._instruments, self._changes),
+            Collector(
+                *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
+                *(agent.vip_device, self._changes, lambda: self._network.gaps),
+            ),
         )
         self._turns = HubTurns(self._instruments.turned)
-        self._web = Endpoint(status, config.api)
+        self._web = Endpoint(status, config.api, str(self._run_dir.path / SOCKET))
         return True
 
     def _wait_for_network(self) -> Network:
@@ -256,6 +267,7 @@ class Daemon:
             max_stale=consul.max_stale,
             restart_grace=consul.restart_grace,
             hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
+            tag_prefix=prefix,
         )
         return source
 

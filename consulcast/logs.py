@@ -19,9 +19,11 @@ def start(form: str = "text", level: str = "info") -> None:
     handler.setFormatter(JsonLine() if form == "json" else OneLine())
     # What others' libraries have to say below a warning is about connections, once for each.
     root = logging.getLogger()
+    handler.setLevel(_number(level))
     root.addHandler(handler)
     root.setLevel(max(logging.INFO, _number(level)))
-    logging.getLogger("consulcast").setLevel(_number(level))
+    # Changes of state are kept whether or not they are shown here (changes.py).
+    logging.getLogger("consulcast").setLevel(min(logging.INFO, _number(level)))
 
 
 def _number(level: str) -> int:

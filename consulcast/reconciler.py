@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import AddressTable, Nat, RouteState, Speaker
+from consulcast.executor.protocols import AddressTable, Found, Nat, RouteState, Speaker
 from consulcast.latency import Latency
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
@@ -98,6 +98,18 @@ class Reconciler:
     def status(self) -> dict[Vip, VipStatus]:
         """Every wanted VIP's state as found, with its reason."""
         return dict(self._status)
+
+    def found(self) -> Found:
+        """Read what the VIPs' device has now, and whose it is. Raises ``KernelError``; waits for the kernel."""
+        return self._addresses.read()
+
+    def why_missing(self, address: Interface) -> str:
+        """Why an address is not there, if that is known; "" else."""
+        return self._addresses.why_missing(address)
+
+    def translations(self) -> tuple[frozenset[Translation] | None, Mapping[Translation, str]]:
+        """The NAT rules that are known to stand (``None``: not looked yet), and why others cannot be made to."""
+        return self._nat.standing(), self._nat.failures()
 
     # -- life --------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,11 @@ class Registry:
         self._count = itertools.count()
         self.registered = Registered()
 
+    @property
+    def asked(self) -> tuple[App, ...]:
+        """Every app that could be read, taken or not."""
+        return tuple(app for apps in self._asked.values() for app in apps)
+
     def set(self, source: Source, apps: Iterable[App], unreadable: Iterable[Refused] = ()) -> Registered:
         """Replace all that ``source`` asks for, and return what stands now. ``unreadable``: what it could not read."""
         apps, unreadable = tuple(apps), tuple(unreadable)

@@ -8,6 +8,8 @@ import socket
 import stat
 from pathlib import Path
 
+SOCKET = "api.sock"  # in the run directory: where root, and the daemon's own user, reach it whatever else is configured
+
 
 class RunDirError(Exception):
     """The run directory cannot be used; the message says why and what to do."""

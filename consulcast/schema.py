@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -258,3 +258,10 @@ class File(Struct, forbid_unknown_fields=True):
     publish: Publish = field(default_factory=Publish)
     hooks: Hooks = field(default_factory=Hooks)
     apps: list[App] = field(default_factory=list)
+
+
+def decode(wanted: type, value: Any) -> Any:
+    """Read the values that are types of our own: msgspec's hook. Raises ``BadValue``."""
+    if wanted is Duration:
+        return Duration.read(value)
+    raise NotImplementedError(f"no reading of {wanted}")

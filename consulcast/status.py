@@ -10,6 +10,8 @@ from consulcast.changes import Changes
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.protocols import PeerStatus
+from consulcast.explain.collect import Collector
+from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.instruments import Instruments
 from consulcast.model import App, AppKey, Health, IPAddress, Reason, Refused, Source, Stale
 from consulcast.reconciler import Reconciler
@@ -39,8 +41,10 @@ class Status:
         repairs: Repairs,
         instruments: Instruments,
         changes: Changes,
+        collector: Collector,
     ) -> None:
         self.changes = changes
+        self._collector = collector
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
         self._instruments = instruments
@@ -98,6 +102,10 @@ class Status:
     def repairs(self) -> Mapping[str, int]:
         """How many things were found drifted and repaired since the start, by kind."""
         return {str(kind): number for kind, number in self._repairs.counts.items()}
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Say whether an app or a VIP is announced, and if not, why not."""
+        return self._collector.explain(target)
 
     def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
         """BGP messages sent and received in every session that is up, as ExaBGP last told."""

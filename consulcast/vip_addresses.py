@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
-from consulcast.executor.protocols import Added, AddressTable, KernelError
+from consulcast.executor.protocols import Added, AddressTable, Found, KernelError
 from consulcast.losses import Losses
 from consulcast.model import Interface
 from consulcast.repairs import Kind, Repairs
@@ -46,6 +46,10 @@ class VipAddresses:
         self._down = False
         self._rest = 0.0  # seconds that the device has to be up before it is used, as of its last fall
         self.look_at = math.inf  # when to look though nobody has changed anything: the device has rested by then
+
+    def read(self) -> Found:
+        """Read what is there now, and take nothing of it in. Raises ``KernelError``."""
+        return self._table.look()
 
     def look(self, wanted: Set[Interface], told: Set[Kind] = frozenset()) -> None:
         """Read the kernel: what is there, what is ours, what of former runs is left. ``told``: what events said."""

@@ -27,7 +27,7 @@ VALIDATOR = jsonschema_rs.Draft202012Validator(MADE)
 def loads(text: str) -> bool:
     """Whether the loader takes the words; what they mean together is another question."""
     try:
-        Document("file.yaml", text).decode(schema.File, config._decode)
+        Document("file.yaml", text).decode(schema.File, schema.decode)
     except ConfigError:
         return False
     return True

@@ -64,6 +64,18 @@ class AgentService(Struct, frozen=True):
     override: bool = field(name="EnableTagOverride", default=False)  # the tags are the catalog's, and follow it late
 
 
+class AgentConfig(Struct, frozen=True):
+    """The part of ``/v1/agent/self`` that names the agent's node."""
+
+    node: str = field(name="NodeName", default="")
+
+
+class AgentSelf(Struct, frozen=True):
+    """Answer of ``/v1/agent/self``, which takes the right ``agent:read``."""
+
+    config: AgentConfig = field(name="Config", default_factory=AgentConfig)
+
+
 class AgentCheck(Struct, frozen=True):
     """One entry of ``/v1/agent/checks``; its key is the CheckID."""
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from consulcast.consul import errors
-from consulcast.consul.bodies import AgentCheck, AgentService, Authorization, CatalogNode, Check
+from consulcast.consul.bodies import AgentCheck, AgentSelf, AgentService, Authorization, CatalogNode, Check
 from consulcast.consul.errors import AclsOff, Garbage
 from consulcast.consul.library import SLACK, Http, segment
 from consulcast.consul.settings import ConsulSettings
@@ -61,6 +61,7 @@ _CHECKS: _Decoder[tuple[Check, ...] | None] = msgspec.json.Decoder(tuple[Check, 
 _AGENT_SERVICES: _Decoder[dict[str, AgentService]] = msgspec.json.Decoder(dict[str, AgentService])
 _AGENT_CHECKS: _Decoder[dict[str, AgentCheck]] = msgspec.json.Decoder(dict[str, AgentCheck])
 _AUTHORIZATIONS: _Decoder[tuple[Authorization, ...]] = msgspec.json.Decoder(tuple[Authorization, ...])
+_AGENT_SELF: _Decoder[AgentSelf] = msgspec.json.Decoder(AgentSelf)
 _TEXT: _Decoder[str] = msgspec.json.Decoder(str)
 
 _AT_ONCE = 60  # of the 64 questions that /v1/internal/acl/authorize takes
@@ -105,6 +106,10 @@ class Client:
     def agent_checks(self) -> Mapping[str, AgentCheck]:
         """The checks registered with the agent, by CheckID. ``serfHealth`` is the servers' and not among them."""
         return self._plain(_AGENT_CHECKS, "agent/checks")
+
+    def agent_node(self) -> str:
+        """The name of the agent's own node."""
+        return self._plain(_AGENT_SELF, "agent/self").config.node
 
     def status_leader(self) -> str:
         """The leader's address, or "" without one."""

@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from consulcast.consul.bodies import Service
 from consulcast.consul.client import Answer, Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.hold_down import HoldDown
@@ -45,7 +46,8 @@ class ConsulState:
 class ConsulSource:
     """Watches one node. ``state`` is always whole; ``on_change`` is called after it changed, and must not block.
 
-    ``failed`` is told of an exception that ended one of the greenlets: a defect; the daemon should stop.
+    ``failed`` is told of an exception that ended one of the greenlets: a defect; the daemon should stop. ``tag_prefix``
+    is what ``parse`` goes by, for those who explain.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class ConsulSource:
         restart_grace: float = 15.0,
         max_stale: float = 10.0,
         hold_down: HoldDown | None = None,
+        tag_prefix: str = "gocast",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.settings, self.tag_prefix = settings, tag_prefix
         self._node, self._on_change, self._failed, self._clock = node, on_change, failed, clock
         self.state = ConsulState()
         self.changed_at = 0.0  # when it came in, or was due, what ``on_change`` was last called for
@@ -124,6 +128,21 @@ class ConsulSource:
     def node(self) -> str:
         """The node's name."""
         return self._node
+
+    @property
+    def shown(self) -> Mapping[str, Service]:
+        """Every service of the node as the last good catalog answer shows it, by ServiceID, an app or not."""
+        return self._view.shown
+
+    def agent_node(self) -> str:
+        """Ask the agent which node it is of; "" where it does not say. Waits for it."""
+        client = Client(self.settings)
+        try:
+            return client.agent_node()
+        except ConsulError:
+            return ""
+        finally:
+            client.close()
 
     @property
     def good_at(self) -> Mapping[str, float | None]:

@@ -76,6 +76,11 @@ class View:
         return self._catalog.entries
 
     @property
+    def shown(self) -> Mapping[str, Service]:
+        """The services of the last good catalog answer by ServiceID, whether it is believed or not."""
+        return self._shown
+
+    @property
     def checks(self) -> Mapping[str, Check]:
         """The believed checks by CheckID."""
         return self._health.entries

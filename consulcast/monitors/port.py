@@ -91,6 +91,11 @@ class Ports:
             self._closed.watch(self._by_port)  # before the look, so that nothing is missed between the two
         self._wake.set()
 
+    def due(self, spec: MonitorSpec) -> float | None:
+        """When the next look at a port counts, whatever it sees."""
+        watched = self._watched.get(spec)
+        return None if watched is None else watched.due
+
     def stop(self) -> None:
         """Look no more."""
         gevent.killall(self._greenlets)

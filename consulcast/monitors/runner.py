@@ -30,6 +30,21 @@ _REASONS = {
 _NAME = 80  # characters of a monitor's text in a verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How a monitor stands: its pace as filled in, and how many looks in a row have spoken against its health.
+
+    ``at`` and ``next_at``: when it looked last and will look next, of the monotonic clock. ``trouble``: why it could
+    not look at all; "" if it could.
+    """
+
+    pace: schedule.Pace
+    against: int = 0
+    at: float | None = None
+    next_at: float | None = None
+    trouble: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class _Watched:
     """A monitor, whichever apps have it: its counter and its last verdict."""
@@ -38,6 +53,8 @@ class _Watched:
     counter: Counter = field(default_factory=Counter)
     verdict: Verdict | None = None
     trouble: str = ""
+    at: float | None = None  # of the last look
+    next_at: float | None = None
     greenlet: gevent.Greenlet[..., Any] | None = None
     ended: bool = False  # nobody wants it any more
 
@@ -78,6 +95,15 @@ class Monitors:
             pairs = ((key, self._watched[key.monitor].verdict) for key in self._wanted)
             self._verdicts = {key: verdict for key, verdict in pairs if verdict is not None}
         return self._verdicts
+
+    def looked(self, spec: MonitorSpec) -> Looked | None:
+        """Tell how a monitor stands; ``None``: it is not one that is looked at here."""
+        watched = self._watched.get(spec)
+        if watched is None:
+            return None
+        next_at = self._ports.due(spec) if spec.kind == "port" else watched.next_at
+        pace = schedule.pace(spec, self._defaults)
+        return Looked(pace, watched.counter.against, watched.at, next_at, watched.trouble)
 
     def set(self, wanted: Iterable[VerdictKey], defaults: Defaults | None = None) -> None:
         """Replace all that is wanted, and the defaults if given. Monitors that stay are not disturbed."""
@@ -135,7 +161,8 @@ class Monitors:
             self._take(watched, look, now - started, now)
             looks += 1
             pause = schedule.next_look(spec, schedule.pace(spec, self._defaults), watched.counter, looks)
-            gevent.sleep(max(0.0, started + pause - time.monotonic()))
+            watched.next_at = started + pause
+            gevent.sleep(max(0.0, watched.next_at - time.monotonic()))
 
     def _take_port(self, spec: MonitorSpec, look: Look, began: float) -> None:
         watched = self._watched.get(spec)
@@ -145,7 +172,7 @@ class Monitors:
     def _take(self, watched: _Watched, look: Look, seconds: float, seen_at: float) -> None:
         """Take in one look that took so long."""
         self._instruments.looked(watched.spec.kind, look.passed, seconds)
-        spec, former = watched.spec, watched.verdict
+        spec, former, watched.at = watched.spec, watched.verdict, time.monotonic()
         pace = schedule.pace(spec, self._defaults)
         detail = f"monitor {_name(spec)}: {look.detail}"
         if look.passed is None:

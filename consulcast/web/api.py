@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 from flask import Blueprint, Response, request
 
+from consulcast.explain.explanation import Unknown
 from consulcast.model import Refused, Source
-from consulcast.registration import check_name
+from consulcast.registration import MAX_TEXT, check_name
 from consulcast.web.bodies import (
     AppBody,
     AppRequest,
     AppsBody,
     ConsulBody,
+    ExplanationBody,
     PeerBody,
     PeersBody,
     StatusBody,
@@ -64,6 +66,15 @@ def blueprint(view: View) -> Blueprint:
     @urls.get("/v1/consul")
     def consul() -> Response:
         return _json(ConsulBody.of(view.consul()))
+
+    @urls.get("/v1/explain/<anything:target>")
+    def explain(target: str) -> Response:
+        if len(target) > MAX_TEXT:
+            raise Failed(400, Problem.BAD_REQUEST, f"a target has at most {MAX_TEXT} characters")
+        found = view.explain(target)
+        if isinstance(found, Unknown):
+            raise Failed(404, found.reason, "\n".join([found.line, *found.hints]))
+        return _json(ExplanationBody.of(found))
 
     @urls.post("/v1/reload")
     def reload() -> Response:

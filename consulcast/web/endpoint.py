@@ -6,7 +6,7 @@ import logging
 
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
-from consulcast.web.listen import listen
+from consulcast.web.listen import Address, listen
 from consulcast.web.server import Server
 from consulcast.web.view import View
 
@@ -14,14 +14,20 @@ log = logging.getLogger(__name__)
 
 
 class Endpoint:
-    """Serves the daemon's view. Raises ``ListenError`` when made, if it cannot listen."""
+    """Serves the daemon's view. Raises ``ListenError`` when made, if it cannot listen.
 
-    def __init__(self, view: View, settings: Settings) -> None:
+    ``own``: the path of a unix socket beside the configured addresses, for root and the daemon's own user.
+    """
+
+    def __init__(self, view: View, settings: Settings, own: str = "") -> None:
         self._door = Door(settings)
         self._servers: list[Server] = []
         app = make_app(view, self._door)
+        addresses = settings.listen
         try:
-            for address in settings.listen:
+            if own and all(address.path != own for address in addresses):
+                self._servers.append(Server(listen(Address(f"unix://{own}", path=own)), app, self._door))
+            for address in addresses:
                 listener = listen(address, settings.socket_group)
                 self._servers.append(Server(listener, app, self._door, secure=address.tls))
         except BaseException:

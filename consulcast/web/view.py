@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus
+from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.registration import Registration
 
@@ -139,6 +140,9 @@ class View(Protocol):
     @property
     def changes(self) -> Changes:
         """What has changed since the start."""
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Say whether an app or a VIP is announced, and if not, why not."""
 
     def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
         """BGP messages sent and received in every session that is up, as ExaBGP last told."""

@@ -406,3 +406,8 @@ def test_consul_without_the_internal_endpoint_says_nothing_about_rights(answerin
 def test_an_answer_to_another_number_of_questions_is_garbage(answering: Answering) -> None:
     with pytest.raises(Garbage):
         client(answering(reply("[]"))).missing_rights([Right("node", "n1")])
+
+
+def test_the_agent_names_its_node(answering: Answering) -> None:
+    server = answering(reply('{"Config": {"NodeName": "web-1", "Datacenter": "dc1"}, "Member": {}}'))
+    assert client(server).agent_node() == "web-1"

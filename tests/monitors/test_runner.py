@@ -223,3 +223,17 @@ def test_looks_are_counted_by_result_and_timed_and_a_change_is_dated(world: Worl
     assert samples["consulcast_monitor_looks_total", "exec", "passed"] >= 1
     assert samples["consulcast_monitor_looks_total", "exec", "none"] >= 1
     assert samples["consulcast_monitor_look_duration_seconds_count", "exec", None] >= 2
+
+
+def test_how_a_monitor_stands_can_be_asked(world: World) -> None:
+    text = "tcp:127.0.0.1:1;rise=2;fall=3"
+    spec = notation.monitor(text)
+    assert world.monitors.looked(spec) is None
+    world.want(("dns", text))
+    world.probe(str(spec)).sees = Look(False, "refused")
+    with gevent.Timeout(10):
+        while (found := world.monitors.looked(spec)) is None or found.next_at is None:
+            gevent.sleep(0.005)
+    assert (found.pace.rise, found.pace.fall, found.pace.interval) == (2, 3, INTERVAL)
+    assert found.at is not None
+    assert found.next_at > found.at - INTERVAL

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus, SessionState
+from consulcast.explain.explanation import Explanation, Mark, Stage, Step, Unknown
 from consulcast.instruments import Instruments
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Source
 from consulcast.registration import Registration
@@ -87,6 +88,13 @@ class Daemon:
 
     def repairs(self) -> Mapping[str, int]:
         return {"address": 2, "nat": 0}
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        if target == "203.0.113.99/32":
+            return Unknown(target, "unknown-target", f"{target} is not known here", ("written most alike: dns",))
+        steps = (Step(Stage.MONITOR, "http:dns", Mark.WRONG, "nobody listens", "monitor-failing", {"rise": 1}),)
+        line = f"{target} is NOT announced: monitor-failing: nobody listens"
+        return Explanation(target, False, line, "monitor-failing", "nobody listens", "Mend it.", steps)
 
     def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
         return {PEER.address: (Messages(open=1, update=5), Messages(keepalive=3))}

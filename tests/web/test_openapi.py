@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ FORMATS = {
     "nat": st.builds("{}:{}".format, st.sampled_from(["tcp", "udp"]), PORTS),
     "community": COMMUNITIES,
     "communities": st.lists(COMMUNITIES, min_size=1, max_size=3).map(",".join),
+    "target": st.sampled_from(["dns", "consul:dns", "203.0.113.10/32", "2001:db8::10", "203.0.113.99/32"]),
     "ttl": st.integers(1, 9999).map("{}s".format),
 }
 for name, strategy in FORMATS.items():
@@ -136,7 +138,7 @@ def test_without_a_token_that_is_known_nothing_but_the_probes_answers(
 
 def test_every_url_is_documented() -> None:
     rules = {
-        (rule.rule.replace("<anything:name>", "{name}"), method.lower())
+        (re.sub("<anything:(.*?)>", r"{\1}", rule.rule), method.lower())
         for rule in make_app(Daemon()).url_map.iter_rules()
         for method in rule.methods or ()
     }

@@ -7,21 +7,23 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
 from gevent import socket as gevent_socket
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from consulcast.executor.bgp import commands, events
 from consulcast.executor.bgp.child import Spawn
-from consulcast.executor.bgp.drift import Drift
+from consulcast.executor.bgp.drift import PART, Drift, Question, part_of
 from consulcast.executor.bgp.graceful import GracefulRestart
 from consulcast.executor.bgp.ledger import Key, Ledger
 from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.sessions import Sessions
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import PeerStatus, RouteState
 from consulcast.instruments import Instruments
 from consulcast.latency import Latency
@@ -83,6 +85,7 @@ class Dialogue:
         self._watching = False
         self._looked = Event()  # ExaBGP has told how its sessions are
         self._ask_at, self._sweep_at = 0.0, 0.0
+        self._asked: list[tuple[Question, AsyncResult[Mapping[Prefix, str]]]] = []  # by those who wait for the answer
         self._drift = Drift(self._ledger, repairs or Repairs())
         self._restart = GracefulRestart(self._life.graceful_restart, (peer.address for peer in peers), clock())
         self._ending_rib = False  # an End-of-RIB is under way
@@ -128,6 +131,31 @@ class Dialogue:
         self._ledger.check()
         self._advance()
         return self._sessions.seen.get(peer) if seen.wait(timeout) else None
+
+    def told(self, prefix: Prefix, timeout: float) -> tuple[Told, ...]:
+        """Tell how far ``prefix`` is at each peer, and ask ExaBGP's table of it; wait for that ``timeout`` at most."""
+        deadline = self._clock() + timeout
+        found = []
+        for peer in self._peers:
+            table = self._table(peer.address, prefix, max(0.0, deadline - self._clock()))
+            known = self._ledger.told_to(peer.address, prefix)
+            carried = self._sessions.carries(peer.address, prefix.version)
+            found.append(replace(known, carried=carried, table=table))
+        return tuple(found)
+
+    def _table(self, peer: IPAddress, prefix: Prefix, timeout: float) -> str | None:
+        """Ask ExaBGP what it has of a prefix for a peer."""
+        if self._connection is None or not timeout:
+            return None
+        parts = sum(key.peer == peer for key in self._ledger.all_told()) // PART + 1
+        question = Question(peer, part_of(prefix, parts), parts)
+        answer: AsyncResult[Mapping[Prefix, str]] = AsyncResult()
+        self._asked.append((question, answer))
+        self._ledger.ask(commands.table(question.peer, question.part, question.parts), lambda _: None)
+        self._advance()
+        routes = answer.wait(timeout)
+        self._asked.remove((question, answer))
+        return None if routes is None else routes.get(prefix, "")
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""
@@ -325,6 +353,9 @@ class Dialogue:
             self._sessions.seen = {session.peer: session for session in event.sessions}
             self._looked.set()
         if isinstance(event, events.Table):
+            for question, answer in self._asked:
+                if question == Question(event.peer, event.part, event.parts):
+                    answer.set(event.routes)
             self._drift.compare(event)
             return False
         before = self._sessions.up()

@@ -20,6 +20,7 @@ from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import RouteState
 from consulcast.model import IPAddress, Prefix, Reason, Route
 
@@ -84,7 +85,7 @@ class Ledger:
         self._refused_to_read = False  # as was logged
         self._checking = False  # it has; now it is asked what it makes of it
         self._alone: _Command | None = None  # to be said when nothing else is under way
-        self._question: _Command | None = None  # to be asked when nothing else is to be said
+        self._questions: deque[_Command] = deque()  # to be asked when nothing else is to be said
         # Peers whose session ends or begins anew with the next reading of the configuration, or with the one under way.
         self._leaving: set[IPAddress] = set()
         self._renewed: set[IPAddress] = set()
@@ -208,8 +209,8 @@ class Ledger:
             line = announced or commands.withdraw(self._peers[key.peer], key.prefix)
             self._flying.add(key)
             taken.append(_Command(line, key, announced))
-        if self._question is not None and not self._flight and not taken:
-            taken, self._question = [self._question], None
+        if self._questions and not self._flight and not taken:
+            taken = [self._questions.popleft()]
         return taken
 
     def _take_reload(self) -> _Command:
@@ -226,7 +227,7 @@ class Ledger:
 
     def ask(self, line: str, answered: Callable[[bool], None]) -> None:
         """Have something asked when nothing else is to be said."""
-        self._question = _Command(line, answered=answered)
+        self._questions.append(_Command(line, answered=answered))
 
     def say_alone(self, line: str, answered: Callable[[bool], None]) -> None:
         """Have something said when nothing else is under way."""
@@ -328,7 +329,8 @@ class Ledger:
             self._renewed |= self._renewed_now & self._peers.keys()
             self.reload(-math.inf)
         self._reloading = self._checking = False
-        self._alone = self._question = None
+        self._alone = None
+        self._questions.clear()
         self._queue_all()
 
     def forget(self) -> None:
@@ -337,7 +339,8 @@ class Ledger:
         self._suspect.clear()
         self._flying.clear()
         self._flight.clear()
-        self._alone = self._question = None
+        self._alone = None
+        self._questions.clear()
         self._settle_configuration()  # the next ExaBGP will have read it
         self._queue_all()
 
@@ -377,6 +380,18 @@ class Ledger:
     def told(self, key: Key) -> str | None:
         """What was acknowledged about ``key``: the command that announced it."""
         return self._told.get(key)
+
+    def told_to(self, peer: IPAddress, prefix: Prefix) -> Told:
+        """How far ``prefix`` is at a peer, as far as it is known here."""
+        key = Key(peer, prefix)
+        refusal = self._refused.get(key)
+        return Told(
+            peer,
+            wanted=self._lines.get(key, ""),
+            told=self._told.get(key, ""),
+            under_way=self.unsure(key),
+            refused=refusal.times if refusal else 0,
+        )
 
     def all_told(self) -> Collection[Key]:
         """Every prefix at every peer that was announced."""

@@ -16,6 +16,7 @@ from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.run_directory import RunDirectory
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import PeerStatus, RouteState
 from consulcast.instruments import Instruments
 from consulcast.latency import Latency
@@ -159,6 +160,10 @@ class ExaBgpSpeaker:
         """Tell how far ``prefix`` is."""
         return self._dialogue.route_state(prefix)
 
+    def told(self, prefix: Prefix, timeout: float = 1.0) -> tuple[Told, ...]:
+        """Tell how far ``prefix`` is at each peer, and what ExaBGP's table has; waits for that up to ``timeout``."""
+        return self._dialogue.told(prefix, timeout)
+
     def look(self, peer: IPAddress, timeout: float = 1.0) -> events.Session | None:
         """Ask ExaBGP for what it knows of a session: counters, the peer's router ID. ``None``: no answer in time."""
         return self._dialogue.look(peer, timeout)
@@ -170,6 +175,10 @@ class ExaBgpSpeaker:
     def peers(self) -> tuple[PeerStatus, ...]:
         """Every peer's session, in the order of the configuration."""
         return self._dialogue.peers()
+
+    def configured(self) -> tuple[Peer, ...]:
+        """Every peer as it is configured, in that order."""
+        return self._peers
 
     @property
     def settled(self) -> bool:

@@ -507,3 +507,22 @@ def test_messages_of_a_session_are_shown_while_it_is_up(world: World) -> None:
     assert set(world.dialogue.seen()) == {PEERS[0].address}
     world.dialogue.ended("SIGKILL")
     assert world.dialogue.seen() == {}
+
+
+def test_what_a_peer_is_told_is_shown_beside_exabgp_s_table(world: World) -> None:
+    one, other = route("203.0.113.1/32"), route("203.0.113.2/32")
+    world.dialogue.set([one])
+    assert world.dialogue.told(one.prefix, 0.01)[0].table is None, "nobody is there to ask"
+    world.serve()
+    wait(lambda: world.dialogue.settled)
+    (told,) = world.dialogue.told(one.prefix, 5.0)
+    assert told.wanted == told.told == commands.announce(PEERS[0], one)
+    assert told.told == commands.to(told.peer, told.table or "")
+    assert not told.under_way
+    (nothing,) = world.dialogue.told(other.prefix, 5.0)
+    assert (nothing.wanted, nothing.told, nothing.table) == ("", "", "")
+
+
+def test_an_exabgp_that_does_not_answer_about_its_table_is_not_waited_for(world: World) -> None:
+    world.connect()
+    assert world.dialogue.told(route("203.0.113.1/32").prefix, 0.01)[0].table is None

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from consulcast import __version__
 from consulcast.cli import cli
 
-EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
+EXAMPLE = Path(__file__).parent.parent.parent / "config.example.yaml"
 
 
 def test_check_says_good_and_exits_0() -> None:
