@@ -127,6 +127,11 @@ _VIPS: Mapping[str, Entry] = {
         "`policy.<source>.max_apps`.",
         "Remove apps that are not needed, or raise the limit.",
     ),
+    "too-many-monitors": Entry(
+        "Its source has as many monitors as it may.",
+        "`policy.<source>.max_monitors`.",
+        "Raise it, or have fewer monitors.",
+    ),
     "too-many-vips": Entry(
         "Its source holds as many VIPs as the policy lets it.",
         "`policy.<source>.max_vips`.",
@@ -270,10 +275,136 @@ _HTTP: Mapping[str, Entry] = {
     "internal-error": Entry("The daemon erred.", "A defect.", "See its log for the traceback, and report it."),
 }
 
+_LOG: Mapping[str, Entry] = {
+    "stopping": Entry("All is withdrawn; the daemon ends.", "SIGTERM, SIGINT, or SIGUSR2 without graceful restart."),
+    "restarting": Entry("The daemon ends, and peers keep the routes.", "A restart with `bgp.graceful_restart`."),
+    "stopped": Entry("The daemon has ended in order.", "It was told to."),
+    "cannot-start": Entry("The daemon cannot start.", "The message says.", "Do what it says, and start again."),
+    "part-failed": Entry(
+        "A part of the daemon failed, so that all was withdrawn and it ended.",
+        "A defect: the traceback stands in the log.",
+        "Report it. The service manager starts it again.",
+    ),
+    "config-warning": Entry(
+        "The file is taken, and something in it is not as it seems.",
+        "A key without effect, a secret that others may read.",
+        "Do what the message says; `consulcast check` shows it too.",
+    ),
+    "next-start": Entry(
+        "A key of the file has changed that is read at the start alone.", "A reload.", "Restart when it suits."
+    ),
+    "network-unread": Entry(
+        "Peers and next hops could not be looked for; tried again.", "The kernel did not answer.", "See the detail."
+    ),
+    "peer-incomplete": Entry(
+        "Something about a peer could not be found: its address, a route to it, a next hop.",
+        "The network is not up yet, or the file leaves open what the host does not say.",
+        "Write it in the file, or wait: it is looked for every 30 s.",
+    ),
+    "consul-synced": Entry("Consul has answered both queries.", "The start, or a reload with other settings."),
+    "consul-believed": Entry("Consul's answers count again.", "Its trouble is over."),
+    "consul-unused": Entry(
+        "Consul is not used.",
+        "Neither CONSUL_NODE nor `consul.node` is set.",
+        "Set one, unless the file and HTTP are all that there is.",
+    ),
+    "held": Entry(
+        "An app stands against Consul's last answer.",
+        "It is looked for elsewhere first, or the hold-down of a mass removal is running.",
+        "Wait; the detail says for what.",
+    ),
+    "token-lacks-rights": Entry(
+        "The Consul token may not see everything on this node.", "Its policy.", "Add what is named: docs/consul-acl.md."
+    ),
+    "monitor-blind": Entry(
+        "A monitor cannot look, so that its last verdict stands.",
+        "The host lacks something: a right, a program, memory, a name server.",
+        "Do what the detail says.",
+    ),
+    "address-removed": Entry("A VIP's address is gone from the host.", "It is not wanted any more."),
+    "address-foreign": Entry(
+        "An address that we put there carries somebody else's mark now.",
+        "Somebody replaced it.",
+        "It is used and never removed by us; find who replaces it.",
+    ),
+    "address-stays": Entry(
+        "An address cannot be removed; tried again.", "The kernel refused.", "See the detail; remove it by hand."
+    ),
+    "addresses-unread": Entry(
+        "The kernel's addresses cannot be read; what was known stands.", "The kernel refused.", "See the detail."
+    ),
+    "no-kernel-events": Entry(
+        "The kernel's events cannot be heard; changes are seen by the sweep, every 30 s.",
+        "Netlink refused the subscription.",
+        "See the message; inside a container it needs the host's network.",
+    ),
+    "nat-backend": Entry("NAT is made with the back end that is named.", "The start."),
+    "nat-well": Entry("NAT rules stand again.", "What kept them from it is over."),
+    "nat-leftover": Entry(
+        "Rules of ours cannot be removed from the other back end.", "It refused.", "Remove the chains that are named."
+    ),
+    "nat-unseen": Entry(
+        "What NAT rules the host has cannot be seen.", "The back end cannot be read.", "See the detail."
+    ),
+    "nat-flows-dropped": Entry("Flows that led elsewhere were dropped.", "A NAT rule came, changed or went."),
+    "nat-flows-kept": Entry(
+        "Flows that began under another NAT rule keep to it until they end.",
+        "conntrack refused to drop them.",
+        "`conntrack -D -d VIP` drops them.",
+    ),
+    "exabgp-started": Entry("ExaBGP runs.", "The start, or it had ended."),
+    "exabgp-ended": Entry("ExaBGP has ended.", "The daemon ends."),
+    "exabgp-killed": Entry("ExaBGP did not end in time and was killed.", "It hung.", "See `exabgp.log`."),
+    "exabgp-refused": Entry(
+        "ExaBGP did not take its configuration; tried again.", "What `exabgp.log` says.", "See it; mend the peer."
+    ),
+    "exabgp-protocol": Entry(
+        "ExaBGP said something that is not understood, and is started again.", "A defect.", "Report it."
+    ),
+    "foreign-process": Entry(
+        "A process of another user wanted to speak as ExaBGP, and was turned away.",
+        "Somebody on this host tries to.",
+        "Find who does.",
+    ),
+    "lapsed": Entry("A registration over HTTP is over.", "It was not renewed within its `ttl`."),
+    "bad-registration": Entry(
+        "A registration of the state file cannot be read; the others stand.", "The file was edited.", "Register anew."
+    ),
+    "registrations-taken": Entry("Registrations of a former run stand.", "The start."),
+    "registrations-unreadable": Entry(
+        "The state file cannot be read; it is set aside.", "It was edited, or the disk failed.", "Register anew."
+    ),
+    "stored-again": Entry("Registrations are written again.", "The disk takes them again."),
+    "http-without-tokens": Entry(
+        "Others can reach the HTTP endpoint, and no token is asked for.",
+        "`agent.listen_addr` or `api.listen` without `api.tokens_file`.",
+        "Reading is open; changes are taken from this host alone. Set tokens: docs/api.md.",
+    ),
+    "wrong-token": Entry(
+        "A client sent a token that is not known.", "An old token, or somebody who guesses.", "Find the client."
+    ),
+    "request-failed": Entry("A request ended in an error of ours.", "A defect.", "Report it with the traceback."),
+    "hook-failed": Entry("The command of `hooks:` failed.", "What the detail says.", "Mend the command."),
+    "hook-works": Entry("The command of `hooks:` works again.", "It was mended."),
+    "hook-behind": Entry(
+        "Changes were left out for the command of `hooks:`.", "It is slower than they come.", "Have it do less."
+    ),
+    "publish-failed": Entry(
+        "What is announced cannot be written to Consul; nothing else is changed by that.",
+        "Consul is away, or the token may not write.",
+        "See docs/publish.md for the rights.",
+    ),
+    "published": Entry("What is announced stands in Consul again.", "Consul takes it again."),
+    "no-service-manager": Entry(
+        "The service manager is told nothing.", "NOTIFY_SOCKET is not an address.", "Unset it, or mend the unit."
+    ),
+}
+
 SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Apps and VIPs": _VIPS,
     "What `explain` finds": _FINDINGS,
     "Events": _EVENTS,
+    "The rest of the log": _LOG,
     "Answers of the HTTP endpoint": _HTTP,
 }
 
@@ -290,7 +421,10 @@ def page() -> str:
     parts = [_HEAD]
     for title, entries in SECTIONS.items():
         parts.append(f"\n## {title}\n\n| code | meaning | cause | what to do |\n|---|---|---|---|\n")
-        parts += [f"| `{code}` | {item.meaning} | {item.cause} | {item.todo} |\n" for code, item in entries.items()]
+        parts += [
+            f'| <a id="{code}"></a>`{code}` | {item.meaning} | {item.cause} | {item.todo} |\n'
+            for code, item in entries.items()
+        ]
     return "".join(parts)
 
 
