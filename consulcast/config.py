@@ -14,6 +14,8 @@ from consulcast import notation, policy_file, schema
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
+from consulcast.drains import Method
+from consulcast.drains import Settings as DrainSettings
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
@@ -127,6 +129,7 @@ class _Reader:
                 origin=_ORIGINS.get(file.bgp.origin, Origin.INCOMPLETE),
                 cleanup_timer=file.agent.cleanup_timer,
                 stale_limit=file.consul.stale_limit or None,
+                drain=self._drain(),
             ),
             nat=file.nat,
             apps=self._apps(),
@@ -206,6 +209,18 @@ class _Reader:
             what = f"is too short for suppress ever to be reached: more than {least:.0f}s, or raise reuse"
             raise self._error(f"{at}.max_suppress", what)
         return limits
+
+    def _drain(self) -> DrainSettings:
+        drain = self._file.drain
+        if not 0 <= drain.med <= 0xFFFFFFFF:
+            raise self._error("$.drain.med", "must be from 0 to 4294967295 (RFC 4271 section 4.3)")
+        if not 1 <= drain.prepend <= 16:
+            raise self._error("$.drain.prepend", "is how often our AS is added to the path: 1 to 16")
+        if not 0 <= drain.wait <= 3600:
+            raise self._error("$.drain.wait", "must be at most 1h; 0s withdraws at once")
+        if not 0 <= drain.flows <= 86400:
+            raise self._error("$.drain.flows", "must be at most 24h; 0s waits for none")
+        return DrainSettings(Method(drain.method), drain.med, drain.prepend, float(drain.wait), float(drain.flows))
 
     def _router_id(self) -> ipaddress.IPv4Address | None:
         text = self._file.bgp.router_id

@@ -25,11 +25,13 @@ from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
 from consulcast.document import ConfigError
+from consulcast.drain_store import DrainStore
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.bgp.errors import BgpError
 from consulcast.executor.bgp.life import Life
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.device_events import DeviceEvents
+from consulcast.executor.flows import OpenFlows
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.iptables import Iptables
@@ -132,8 +134,11 @@ class Daemon:
             repairs=self._repairs,
             spawn=self._spawn,
         )
+        self._flows = OpenFlows(self._spoken, self._spawn)
         self._reconciler = Reconciler(
-            self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
+            *(self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn),
+            repairs=self._repairs,
+            flows=self._flows,
         )
         self._device_events = DeviceEvents(
             agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
@@ -146,14 +151,18 @@ class Daemon:
         except OSError as error:
             raise RunDirError(f"{state} cannot be used: {error.strerror}: set agent.state_dir") from None
         self._registrations = Registrations(state / "registrations.json", self._wake, self._fail)
-        self._core = Core(self._registrations, self._monitors, self._reconciler)
+        self._drains = DrainStore(state / "drains.json", self._wake, self._fail)
+        self._core = Core(self._registrations, self._monitors, self._reconciler, self._drains)
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._locate_consul()
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
-        status = Status(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs)
+        status = Status(
+            *(self._core, self._reconciler, self._speaker, self._registrations, self.reload, self._repairs),
+            drain_store=self._drains,
+        )
         self._web = Endpoint(status, config.api)
         return True
 
@@ -227,6 +236,7 @@ class Daemon:
         self._reconciler.start()
         self._monitors.start()
         self._registrations.start()
+        self._drains.start()
         self._planning = self._spawn(self._core.run)
         self._looking = self._spawn(self._look_again)
         if self._consul is not None:
@@ -351,6 +361,8 @@ class Daemon:
         self._monitors.stop()
         self._web.stop()
         self._registrations.stop()
+        self._drains.stop()
+        self._flows.stop()
         self._claim.close()
         self._run_dir.close()
         self._notifier.close()

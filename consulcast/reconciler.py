@@ -1,11 +1,12 @@
 """Makes the host and its routers match the intents, in order, and keeps it so.
 
-Up: address, NAT, route. Down: route, acknowledged, drain time, NAT, address.
+Up: address, NAT, route. Down: route, acknowledged, drain time, the open flows of what is drained, NAT, address.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import AddressTable, Nat, RouteState, Speaker
+from consulcast.executor.protocols import AddressTable, Flows, Nat, RouteState, Speaker
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import RETRY_MAX, VipAddresses
-from consulcast.vip_status import LEVELS, VipStatus, of_route
+from consulcast.vip_status import LEVELS, DrainPhase, VipStatus, of_drain, of_route
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class _Leaving:
     prefixes: frozenset[Prefix]  # the routes that lead to it
     drain: bool  # whether there was such a route
     clear_since: float | None = None
+    look_at: float = math.inf  # when time alone changes something
+    ended: bool = False  # its open flows have ended, or were waited for long enough
 
 
 class Reconciler:
@@ -48,10 +51,12 @@ class Reconciler:
         spawn: Callable[..., gevent.Greenlet[..., Any]] = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
         repairs: Repairs | None = None,
+        flows: Flows | None = None,
     ) -> None:
         self._addresses = VipAddresses(addresses, repairs or Repairs(), clock)
         self._nat = nat
         self._speaker = speaker
+        self._flows = flows
         self._drain_time = drain_time
         self._spawn = spawn
         self._clock = clock
@@ -138,11 +143,7 @@ class Reconciler:
             *(moment for moment in (self._report_at, self._settled_at or 0.0) if moment > self._clock()),
             *self._addresses.retries,
         ]
-        deadlines += [
-            leaving.clear_since + self._drain_time
-            for leaving in self._leaving.values()
-            if leaving.clear_since is not None
-        ]
+        deadlines += [leaving.look_at for leaving in self._leaving.values() if leaving.clear_since is not None]
         return min(deadlines)
 
     # -- one pass ----------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ class Reconciler:
         else has happened by then does not keep it from its end, or events that come without end would.
         """
         intents = self._intents
-        announce = [intent for intent in intents if intent.announce]
+        announce = [intent for intent in intents if intent.announce and self._may_begin(intent)]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._hand_over(i for i in announce if i.vip.prefix in self._handed or self._stands(i))
         wanted = {intent.vip.local: intent.name for intent in announce}
@@ -170,6 +171,10 @@ class Reconciler:
         self._translate(keep, due)
         self._remove(due)
         self._report()
+
+    def _may_begin(self, intent: Intent) -> bool:
+        """A drain announces nothing that was not announced before it."""
+        return intent.drain is None or intent.vip.prefix in self._handed
 
     def _stands(self, intent: Intent) -> bool:
         """Whether the VIP works on this host, so that its route may be announced."""
@@ -211,6 +216,8 @@ class Reconciler:
         unwanted = (self._addresses.owned | {item.vip for item in self._known_translations()}) - keep
         for address in self._leaving.keys() - unwanted:
             del self._leaving[address]
+        drained = {intent.vip.local: intent.drain for intent in self._intents if intent.drain and not intent.address}
+        counted: set[Interface] = set()
         due: list[Interface] = []
         for address in unwanted if self._complete else ():
             leaving = self._leaving.get(address)
@@ -224,12 +231,23 @@ class Reconciler:
                 for prefix in leaving.prefixes - self._handed.keys()
             ):
                 leaving.clear_since = None
-                leaving.drain = True
+                leaving.drain, leaving.ended = True, False
                 continue
             if leaving.clear_since is None:
                 leaving.clear_since = now if leaving.drain else now - self._drain_time
-            if now - leaving.clear_since >= self._drain_time:
+            leaving.look_at = leaving.clear_since + self._drain_time
+            drain = drained.get(address)
+            if now >= leaving.look_at and drain is not None and self._flows is not None and not leaving.ended:
+                leaving.look_at += drain.flows
+                leaving.ended = now >= leaving.look_at or self._flows.open(address) == 0
+                if not leaving.ended:
+                    counted.add(address)
+                    continue
+            if now >= leaving.clear_since + self._drain_time:
+                leaving.look_at = math.inf  # what it waits for now wakes us
                 due.append(address)
+        if self._flows is not None:
+            self._flows.watch(counted)
         return frozenset(due)
 
     def _translate(self, keep: Set[Interface], due: Set[Interface]) -> None:
@@ -251,6 +269,7 @@ class Reconciler:
             if address in failures:
                 log.error("address %s cannot be removed: %s", address, failures[address])
                 self._leaving[address].clear_since = now + RETRY_MAX  # tried again after that
+                self._leaving[address].look_at = now + RETRY_MAX + self._drain_time
                 continue
             self._led.pop(address, None)
             del self._leaving[address]
@@ -294,6 +313,9 @@ class Reconciler:
 
     def _found(self, intent: Intent) -> VipStatus:
         vip = intent.vip
+        if intent.drain is not None:
+            flows = self._flows.open(vip.local) if self._flows is not None else None
+            return of_drain(intent, intent.drain, self._phase(intent), flows)
         if not intent.announce:
             return VipStatus(vip, intent.reason, intent.detail)
         if vip.local not in self._addresses.present:
@@ -311,3 +333,12 @@ class Reconciler:
         found, until = of_route(vip, state, self._speaker.peers(), self._clock())
         self._report_at = max(self._report_at, until)
         return found
+
+    def _phase(self, intent: Intent) -> DrainPhase:
+        vip = intent.vip
+        if vip.prefix in self._handed:
+            return DrainPhase.LOWERED
+        if self._speaker.route_state(vip.prefix) is not RouteState.CLEAR:
+            return DrainPhase.WITHDRAWING
+        left = vip.local in self._addresses.owned or any(item.vip == vip.local for item in self._known_translations())
+        return DrainPhase.FLOWS if left else DrainPhase.DRAINED

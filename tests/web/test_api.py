@@ -193,6 +193,7 @@ def test_vips_and_peers(client: FlaskClient) -> None:
                 "detail": "",
                 "apps": ["http:web"],
                 "stale": None,
+                "drain": None,
             }
         ]
     }
