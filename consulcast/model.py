@@ -241,7 +241,7 @@ class Health(StrEnum):
 class Drained:
     """What is to be known of a drain beside who wants it, and why."""
 
-    failing: bool = False  # what drains does not work either
+    failing: str = ""  # what drains does not work either, and why
     asked: bool = False  # over the API; else it is Consul's maintenance mode
     until: float | None = None  # when it lapses by itself
 

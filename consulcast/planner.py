@@ -99,7 +99,8 @@ def plan(
         intents.append(intent)
         if change_at is not None:
             times.append(change_at)
-    return Plan(tuple(intents), tuple(health.items()), min((at for at in times if at > now), default=None))
+    shown = tuple((key, replace(verdict, detail=_explained(verdict))) for key, verdict in health.items())
+    return Plan(tuple(intents), shown, min((at for at in times if at > now), default=None))
 
 
 def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict], former: Verdict | None = None) -> Verdict:
@@ -133,13 +134,22 @@ def _drained(verdict: Verdict, drains: Iterable[Drain]) -> Verdict:
 def _with_drain(beneath: Verdict, drain: Verdict) -> Verdict:
     """Put a drain over a verdict. Of several drains the earliest counts, until the last is over."""
     over, under = drain.drain or Drained(), beneath.drain or Drained()
-    failing = over.failing or not _works(beneath)
     if beneath.health is not Health.DRAINING:
-        detail = drain.detail if _works(beneath) else f"{drain.detail}; meanwhile: {beneath.detail}"
-        return replace(drain, detail=detail, drain=replace(over, failing=failing))
+        return replace(
+            drain,
+            drain=replace(
+                over, failing=over.failing or ("" if _works(beneath) else beneath.detail or beneath.reason.value)
+            ),
+        )
     until = None if over.until is None or under.until is None else max(over.until, under.until)
     first = min(beneath, drain, key=lambda verdict: verdict.since)
-    return replace(first, drain=Drained(failing, over.asked or under.asked, until))
+    return replace(first, drain=Drained(over.failing or under.failing, over.asked or under.asked, until))
+
+
+def _explained(verdict: Verdict) -> str:
+    if verdict.drain is None or not verdict.drain.failing:
+        return verdict.detail
+    return f"{verdict.detail}; meanwhile: {verdict.drain.failing}"
 
 
 def _overdue(stale: Stale | None, limit: float | None, now: float) -> Verdict | None:
@@ -192,7 +202,7 @@ def _intent(
         app, verdict, since = min(drains, key=lambda item: item[2])
         over = verdict.drain or Drained()
         drain = Draining(since, since + settings.lowers, settings.how, settings.flows, over.asked, over.until)
-        why = replace(up, reason=verdict.reason, detail=f"{app.key}: {verdict.detail}", drain=drain)
+        why = replace(up, reason=verdict.reason, detail=f"{app.key}: {_explained(verdict)}", drain=drain)
         if down:
             return replace(why, address=False, announce=False), None
         return replace(why, route=draining.lowered(route, settings)), drain.lowered_until

@@ -83,7 +83,9 @@ def settings(lab: Lab, **more: Any) -> dict[str, Any]:
 def world(lab: Lab, **more: Any) -> Iterator[World]:
     host, tor = lab.host("host"), lab.host("tor")
     lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24", "2001:db8::1/64", "2001:db8::2/64")
-    bird = Bird(tor, ROUTER_AS, [Peer("198.51.100.1", HOST_AS)])
+    router_as = more.pop("router_as", ROUTER_AS)
+    bird = Bird(tor, router_as, [Peer("198.51.100.1", HOST_AS)])
+    more["bgp"] = {"peer_as": router_as, **more.get("bgp", {})}
     consul = ConsulAgent(host, persistent=more.pop("persistent", False))
     daemon = Daemon(host, settings(lab, **more), node=consul.node)
     bird.wait_established()

@@ -22,7 +22,7 @@ _BEST_FIRST = (Health.PASSING, Health.DRAINING, Health.UNKNOWN, Health.FAILING)
 
 def _better_first(one: tuple[Verdict, Stale | None]) -> tuple[int, bool, bool]:
     verdict, stale = one
-    broken = verdict.drain is not None and verdict.drain.failing
+    broken = verdict.drain is not None and bool(verdict.drain.failing)
     return _BEST_FIRST.index(verdict.health), broken, stale is not None
 
 

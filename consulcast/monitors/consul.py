@@ -32,7 +32,7 @@ def judge(service_id: str, checks: Iterable[Check], warning: Warnings = "fail") 
             what = "service" if check.service_id else "node"
             why = f": {check.notes}" if check.notes else ""
             beneath = judge(service_id, [other for other in mine if not other.maintenance], warning)
-            drain = Drained(failing=beneath.health is not Health.PASSING)
+            drain = Drained(failing="" if beneath.health is Health.PASSING else beneath.detail)
             return Verdict(Health.DRAINING, Reason.DRAINING, f"{what} is in maintenance mode{why}", drain=drain)
     if not any(check.service_id for check in mine):
         return Verdict(
