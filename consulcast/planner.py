@@ -135,12 +135,8 @@ def _with_drain(beneath: Verdict, drain: Verdict) -> Verdict:
     """Put a drain over a verdict. Of several drains the earliest counts, until the last is over."""
     over, under = drain.drain or Drained(), beneath.drain or Drained()
     if beneath.health is not Health.DRAINING:
-        return replace(
-            drain,
-            drain=replace(
-                over, failing=over.failing or ("" if _works(beneath) else beneath.detail or beneath.reason.value)
-            ),
-        )
+        broken = "" if _works(beneath) else beneath.detail or beneath.reason.value
+        return replace(drain, drain=replace(over, failing=over.failing or broken))
     until = None if over.until is None or under.until is None else max(over.until, under.until)
     first = min(beneath, drain, key=lambda verdict: verdict.since)
     return replace(first, drain=Drained(over.failing or under.failing, over.asked or under.asked, until))

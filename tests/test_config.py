@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from consulcast import config
 from consulcast.config import Config, parse
 from consulcast.document import ConfigError
+from consulcast.drains import Method, Settings
 from consulcast.model import NatRule, Origin
 
 GOCAST_SAMPLE = """
@@ -267,3 +268,26 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
 def test_stale_limit_is_none_unless_it_is_written() -> None:
     assert parse("file.yaml", MINIMAL).defaults.stale_limit is None
     assert parse("file.yaml", MINIMAL + "consul: {stale_limit: 5m}\n").defaults.stale_limit == 300
+
+
+def test_drain_has_its_defaults_and_can_be_changed() -> None:
+    assert parse("f", MINIMAL).defaults.drain == Settings(Method.GRACEFUL_SHUTDOWN, 4294967295, 3, 5.0, 30.0)
+    text = MINIMAL + "drain: {method: med, med: 7, prepend: 1, wait: 1m, flows: 0s}\n"
+    assert parse("f", text).defaults.drain == Settings(Method.MED, 7, 1, 60.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{method: weight}", "drain.method"),
+        ("{med: 4294967296}", "0 to 4294967295"),
+        ("{med: -1}", "0 to 4294967295"),
+        ("{prepend: 0}", "1 to 16"),
+        ("{prepend: 17}", "1 to 16"),
+        ("{wait: 2h}", "at most 1h"),
+        ("{flows: 25h}", "at most 24h"),
+        ("{wiat: 5s}", "wiat"),
+    ],
+)
+def test_bad_drain_is_refused_with_its_place(text: str, says: str) -> None:
+    assert says in bad(MINIMAL + f"drain: {text}\n")
