@@ -5,6 +5,7 @@ Asked only while somebody wants to know, in a greenlet of its own, and at most o
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
 from collections import Counter
@@ -42,8 +43,9 @@ def _sockets(vips: Collection[Interface], version: int) -> Iterator[list[bytes]]
     if len(vips) > _FEW:
         yield from sockets.open_at(None, version)
         return
-    for vip in vips:
-        yield from sockets.open_at(vip, version)
+    networks = ipaddress.collapse_addresses(vip.network for vip in vips)  # type: ignore[type-var]  # of one version
+    for network in networks:  # so that none is told of twice
+        yield from sockets.open_at(network, version)
 
 
 def _addresses(vip: Interface, found: Iterable[bytes]) -> Iterable[bytes]:

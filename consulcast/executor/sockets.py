@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from gevent import socket
 
 from consulcast.executor.netlink import HEADER, split
-from consulcast.model import Interface
+from consulcast.model import Prefix
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
@@ -30,15 +30,15 @@ _LAST_ERROR = 4095  # the kernel's MAX_ERRNO
 _BUFFER = 1 << 17
 
 
-def open_at(vip: Interface | None, version: int) -> Iterator[list[bytes]]:
+def open_at(network: Prefix | None, version: int) -> Iterator[list[bytes]]:
     """Yield the own (packed) addresses of open connections of an IP version, in portions. Raises ``OSError``.
 
-    ``vip``: those to it alone, as the kernel compares; ``None``: all of them.
+    ``network``: those in it alone, as the kernel compares; ``None``: all of them.
     """
     # IPv4 connections that a socket of ``::`` has accepted are listed with those of IPv6.
     for family in (socket.AF_INET, socket.AF_INET6) if version == 4 else (socket.AF_INET6,):
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as kernel:
-            query = _QUERY.pack(family, socket.IPPROTO_TCP, 0, _OPEN, b"") + (_condition(vip) if vip else b"")
+            query = _QUERY.pack(family, socket.IPPROTO_TCP, 0, _OPEN, b"") + (_condition(network) if network else b"")
             kernel.send(HEADER.pack(HEADER.size + len(query), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + query)
             done = False
             while not done:
@@ -46,11 +46,11 @@ def open_at(vip: Interface | None, version: int) -> Iterator[list[bytes]]:
                 yield portion
 
 
-def _condition(vip: Interface) -> bytes:
+def _condition(network: Prefix) -> bytes:
     """Write "the own address is within this prefix" as the kernel's bytecode: past its end is yes, beyond that no."""
-    address = vip.network.network_address.packed
-    family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
-    host = struct.pack("=BBxxi", family, vip.network.prefixlen, -1) + address  # struct inet_diag_hostcond; -1: any port
+    address = network.network_address.packed
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    host = struct.pack("=BBxxi", family, network.prefixlen, -1) + address  # struct inet_diag_hostcond; -1: any port
     size = 4 + len(host)
     code = struct.pack("=BBH", _SOURCE, size, size + 4) + host
     return struct.pack("=HH", 4 + len(code), _BYTECODE) + code
