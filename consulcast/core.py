@@ -9,6 +9,7 @@ from gevent.event import Event
 
 from consulcast.consul.source import ConsulSource, ConsulState
 from consulcast.damping import Damping, Limits
+from consulcast.drain_store import DrainStore
 from consulcast.journal import Journal
 from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey
@@ -32,9 +33,11 @@ class Core:
         registrations: Registrations,
         monitors: Monitors,
         reconciler: Reconciler,
+        drains: DrainStore | None = None,
         latency: Latency | None = None,
     ) -> None:
         self._registrations, self._monitors, self._reconciler = registrations, monitors, reconciler
+        self._drains = drains
         self._registry = Registry(Policy())
         self._consul: ConsulSource | None = None
         self._said: ConsulState | None = None  # the last state that both queries stood behind
@@ -126,7 +129,9 @@ class Core:
         self.verdicts = verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
         now = time.monotonic()
         self.stale = self._stale(registered.apps)
-        planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale)
+        drains = self._drains.drains if self._drains is not None else ()
+        announced = {intent.vip for intent in self.plan.intents if intent.announce}
+        planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale, drains, announced)
         intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
