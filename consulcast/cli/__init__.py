@@ -10,7 +10,7 @@ import os
 import click
 
 from consulcast import __version__
-from consulcast.cli import check, completion, drain, events, reload, run, status
+from consulcast.cli import check, completion, drain, events, lint, reload, run, status
 
 _COMMANDS: tuple[click.Command, ...] = (
     status.status,
@@ -19,6 +19,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     drain.undrain,
     reload.reload,
     check.check,
+    lint.lint,
     run.run,
     completion.completion,
 )
