@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from consulcast.executor.nat.iptables import Iptables
 from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look
+from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import KernelError
 from consulcast.model import App, AppKey, IPAddress, Refused
 from consulcast.monitors.command import Programs
@@ -73,8 +75,9 @@ _FIXED_OF_BGP = ("lease", "graceful_restart")
 class Daemon:
     """One daemon. ``run`` returns its exit status."""
 
-    def __init__(self, config: Config, path: str) -> None:
-        self._config, self._path = config, path
+    def __init__(self, config: Config, path: str, observe: bool = False) -> None:
+        """``observe``: do everything but touch the host and speak to routers."""
+        self._config, self._path, self._observe = config, path, observe
         self._stop = Event()
         self._reloading = BoundedSemaphore()
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
@@ -85,6 +88,8 @@ class Daemon:
         self._changes = Changes()
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
+        self._claim: socket.socket | None = None
+        self._device_events: DeviceEvents | None = None
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
@@ -96,9 +101,11 @@ class Daemon:
         for warning in self._config.warnings:
             log.warning("%s", warning)
         try:
-            capabilities.take_up()
+            if not self._observe:
+                capabilities.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
-            self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
+            if not self._observe:
+                self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
             self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)
             if not self._build():
                 return STOPPED
@@ -124,26 +131,18 @@ class Daemon:
         self._network = self._wait_for_network()
         if self._stop.is_set():
             return False
-        self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
-        backends = Backends(config.nat.backend, Nft(), Iptables())
-        self._nat = NatTable(backends, self._spoken, self._spawn, repairs=self._repairs)
-        self._speaker = ExaBgpSpeaker(
-            self._network.peers,
-            self._run_dir.path / "bgp",
-            self._spoken,
-            life=self._life,
-            repairs=self._repairs,
-            spawn=self._spawn,
-        )
+        self._executors()
         self._reconciler = Reconciler(
             self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
         )
-        self._device_events = DeviceEvents(
-            agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
-        )
+        if not self._observe:
+            self._device_events = DeviceEvents(
+                agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
+            )
         self._programs = Programs()
         self._monitors = Monitors(self._wake, self._fail, resources=Resources(programs=self._programs))
-        state = Path(agent.state_dir)
+        # while observing, apps over HTTP are nobody else's: a daemon that acts keeps its own
+        state = self._run_dir.path if self._observe else Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -160,8 +159,33 @@ class Daemon:
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._changes),
         )
-        self._web = Endpoint(status, config.api, str(self._run_dir.path / SOCKET))
+        # while observing, GoCast, or whoever acts, has the other addresses
+        api = dataclasses.replace(config.api, listen=()) if self._observe else config.api
+        self._web = Endpoint(status, api, str(self._run_dir.path / SOCKET))
         return True
+
+    def _executors(self) -> None:
+        """Make what acts; while observing, what keeps what it is told, and does nothing."""
+        config, agent, peers = self._config, self._config.agent, self._network.peers
+        self._addresses: Addresses | NoAddresses
+        self._nat: NatTable | NoNat
+        self._speaker: ExaBgpSpeaker | NoSpeaker
+        if self._observe:
+            log.info("observing: nothing on this host or at a router is touched")
+            self._addresses, self._nat = NoAddresses(), NoNat(self._spoken)
+            self._speaker = NoSpeaker(peers, self._spoken)
+            return
+        self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
+        backends = Backends(config.nat.backend, Nft(), Iptables())
+        self._nat = NatTable(backends, self._spoken, self._spawn, repairs=self._repairs)
+        self._speaker = ExaBgpSpeaker(
+            peers,
+            self._run_dir.path / "bgp",
+            self._spoken,
+            life=self._life,
+            repairs=self._repairs,
+            spawn=self._spawn,
+        )
 
     def _wait_for_network(self) -> Network:
         """Find the peers; with none to speak to, wait a while: at boot the network may be later than we are."""
@@ -229,7 +253,8 @@ class Daemon:
         self._service.start()
         self._speaker.start()
         self._nat.start()
-        self._device_events.start()
+        if self._device_events is not None:
+            self._device_events.start()
         self._reconciler.start()
         self._monitors.start()
         self._registrations.start()
@@ -335,7 +360,7 @@ class Daemon:
 
     def _hitless(self) -> bool:
         """Whether peers may keep the routes, because we are started again at once, and well."""
-        if not self._life.graceful_restart:
+        if self._observe or not self._life.graceful_restart:
             if self._restarted:
                 log.warning("SIGUSR2 without bgp.graceful_restart is a stop like any other")
             return False
@@ -345,7 +370,8 @@ class Daemon:
         """End, and leave all as it is for the next start; or else leave nothing."""
         hitless = self._hitless()
         self._service.stopping(self._config.agent.drain_time + 2 * STOP_TIMEOUT)
-        self._device_events.stop()
+        if self._device_events is not None:
+            self._device_events.stop()
         if self._consul is not None:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
@@ -355,12 +381,13 @@ class Daemon:
             self._speaker.leave(timeout=LEAVE_TIMEOUT)
             self._nat.stop(remove=False)
         else:
-            log.info("stopping: withdrawing all")
+            log.info("stopping: %s", "nothing is to be undone" if self._observe else "withdrawing all")
             self._take_back()
         self._monitors.stop()
         self._web.stop()
         self._registrations.stop()
-        self._claim.close()
+        if self._claim is not None:
+            self._claim.close()
         self._run_dir.close()
         self._notifier.close()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from consulcast.changes import Changes
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale
 from consulcast.reconciler import Reconciler
@@ -30,7 +31,7 @@ class Status:
         self,
         core: Core,
         reconciler: Reconciler,
-        speaker: ExaBgpSpeaker,
+        speaker: ExaBgpSpeaker | NoSpeaker,
         registrations: Registrations,
         reload: Callable[[], str | None],
         repairs: Repairs,

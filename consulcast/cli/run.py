@@ -14,7 +14,8 @@ from consulcast.cli.check import load
 
 @click.command()
 @options.config
-def run(path: str) -> None:
+@click.option("--observe", is_flag=True, help="Touch neither host nor routers; say what would be announced.")
+def run(path: str, observe: bool) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
     settings = load(path)
     from consulcast.logtext import OneLine
@@ -24,6 +25,6 @@ def run(path: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[to_terminal])
     from consulcast.daemon import Daemon
 
-    status = Daemon(settings, path).run()
+    status = Daemon(settings, path, observe).run()
     logging.shutdown()
     os._exit(status)  # all is ended in order; the thread of executor/kernel.py goes with the process

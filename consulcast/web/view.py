@@ -27,6 +27,7 @@ class VipState(StrEnum):
     """How a VIP is on this host."""
 
     ANNOUNCED = "announced"
+    OBSERVED = "observed"  # it would be announced; the daemon only observes
     PENDING = "pending"  # on its way
     DOWN = "down"
 
@@ -63,6 +64,8 @@ class VipView:
         """The reason in one word."""
         if self.reason is Reason.ANNOUNCED:
             return VipState.ANNOUNCED
+        if self.reason is Reason.WOULD_ANNOUNCE:
+            return VipState.OBSERVED
         return VipState.PENDING if self.reason in (Reason.ANNOUNCING, Reason.MONITOR_PENDING) else VipState.DOWN
 
 
