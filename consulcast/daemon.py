@@ -45,6 +45,7 @@ from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
+from consulcast.outlook import Outlook, Scene, steps
 from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
@@ -157,7 +158,7 @@ class Daemon:
         self._reconciler.after_pass = self._service.passed
         status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
-            *(self.reload, self._repairs, self._changes),
+            *(self.reload, self._repairs, self._changes, self.foresee),
         )
         # while observing, GoCast, or whoever acts, has the other addresses
         api = dataclasses.replace(config.api, listen=()) if self._observe else config.api
@@ -210,12 +211,15 @@ class Daemon:
     def _configure(self) -> None:
         """Hand what the file says, and what the network is, to the planning."""
         config, network = self._config, self._network
-        nat = frozenset(address.version for address in network.nat_to)
         self._programs.current = config.rules.commands
-        policy = Policy(network.reserved | self._of_consul, self._consul is not None, nat, config.rules)
+        policy = self._policy(config, network)
         defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
         pace = Pace(interval=config.agent.monitor_interval)
         self._core.configure(policy, defaults, pace, config.apps, config.damping)
+
+    def _policy(self, config: Config, network: Network) -> Policy:
+        nat = frozenset(address.version for address in network.nat_to)
+        return Policy(network.reserved | self._of_consul, self._consul is not None, nat, config.rules)
 
     def _locate_consul(self) -> bool:
         """Find Consul's addresses; those that are known stand while its name cannot be resolved. Returns a change."""
@@ -313,6 +317,26 @@ class Daemon:
                 "reloaded %s", self._path, extra={"daemon": __version__, "reason": "reloaded", "detail": self._path}
             )
             return None
+
+    def foresee(self) -> Outlook | str:
+        """Tell what ``reload`` would do now, or why the file would not be taken. Changes nothing."""
+        with self._reloading:
+            former = self._config
+            try:
+                config = configuration.load(self._path)
+                network = self._network
+                if (config.peers, config.router_id) != (former.peers, former.router_id):
+                    network = self._of_same_peers(former, config)
+            except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
+                return str(error)
+            now = Scene(self._core.registered, self._core.plan, self._network.peers)
+            defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
+            then = Scene(*self._core.foresee(self._policy(config, network), defaults, config.apps), network.peers)
+            unknown = [f"{key} counts from the next start" for key in _differing_at_start(former, config)]
+            if (config.consul, config.agent.tag_prefix) != (former.consul, former.agent.tag_prefix):
+                unknown.append("consul: other settings; what Consul would show with them is not known")
+            unknown += [gap for gap in network.gaps if gap not in self._told]
+            return Outlook(steps(now, then), tuple(unknown))
 
     @staticmethod
     def _keep_fixed(former: Config, config: Config) -> Config:
@@ -429,3 +453,11 @@ class Daemon:
         """A half-dead announcer is worse than a dead one: withdraw and end."""
         self._failure = self._failure or error
         self._stop.set()
+
+
+def _differing_at_start(former: Config, config: Config) -> list[str]:
+    """The keys whose other values wait for the next start."""
+    keys = [f"agent.{key}" for key in _FIXED if getattr(config.agent, key) != getattr(former.agent, key)]
+    keys += [f"bgp.{key}" for key in _FIXED_OF_BGP if getattr(config, key) != getattr(former, key)]
+    keys += ["nat"] if config.nat != former.nat else []
+    return keys + (["where the endpoint listens"] if config.api.keeping(former.api) != config.api else [])

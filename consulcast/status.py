@@ -10,6 +10,7 @@ from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale
+from consulcast.outlook import Outlook
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
 from consulcast.registrations import Registrations
@@ -36,8 +37,9 @@ class Status:
         reload: Callable[[], str | None],
         repairs: Repairs,
         changes: Changes,
+        foresee: Callable[[], Outlook | str],
     ) -> None:
-        self.changes = changes
+        self.changes, self._foresee = changes, foresee
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
 
@@ -108,6 +110,10 @@ class Status:
     def reload(self) -> str | None:
         """Read the configuration file anew. Returns why it was not taken; nothing is changed then."""
         return self._reload()
+
+    def foresee(self) -> Outlook | str:
+        """Tell what a reload would do now, or why the file would not be taken. Changes nothing."""
+        return self._foresee()
 
     def ready(self) -> str | None:
         """Why the host is not yet as it should be after the start; ``None`` once it has been."""

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,42 @@ def test_a_reload_by_command_and_a_file_that_is_bad(spine: World) -> None:
     assert done.returncode == 2
     assert "bgp.origin" in done.stderr
     assert OTHER in spine.bird.routes()
+
+
+def test_plan_says_what_the_reload_then_does(spine: World) -> None:
+    url = f"unix://{spine.lab.dir}/run/api.sock"
+
+    def planned(*arguments: str) -> tuple[int, dict[tuple[str, str], str]]:
+        with spine.host.inside():
+            command = [PROGRAM, "plan", "--json", "--exit-code", *(arguments or ("--url", url))]
+            env = {"CONSUL_NODE": spine.consul.node, "PATH": "/usr/bin:/bin"}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+        steps = json.loads(done.stdout)["steps"]
+        return done.returncode, {(step["subject"], step["action"]): step["detail"] for step in steps}
+
+    spine.register()
+    spine.announced()
+    until(lambda: call(spine, "status", "--quiet")[0] == 0, 10.0, "all that is wanted is announced")
+    assert planned() == (0, {})
+    before = spine.bird.counters()
+    new = {"name": "ntp", "vip": OTHER}
+    spine.daemon.configure(settings(spine.lab, apps=[new], bgp={"communities": ["65000:9"]}))
+    status, steps = planned()
+    assert status == 1
+    assert steps == {
+        ("config:ntp", "add"): f"vips {OTHER}",
+        (OTHER, "add"): "communities 65000:9",
+        (VIP, "change"): "communities +65000:9",
+    }
+    time.sleep(1)
+    assert spine.bird.counters() == before
+    assert planned("--config", str(spine.daemon.config))[1].keys() == {
+        *{("198.51.100.2", "add"), ("config:ntp", "add"), ("consul:dns", "add"), (VIP, "add"), (OTHER, "add")},
+    }
+    assert call(spine, "reload")[0] == 0
+    spine.bird.wait_routes({VIP, OTHER})
+    until(lambda: spine.bird.routes()[VIP].communities == ("65000:9",), 10.0, "the community is at BIRD")
+    assert planned() == (0, {})
 
 
 def observe(made: World) -> tuple[Process, str]:

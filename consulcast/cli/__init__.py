@@ -10,13 +10,14 @@ import os
 import click
 
 from consulcast import __version__
-from consulcast.cli import check, completion, drain, events, lint, reload, run, status
+from consulcast.cli import check, completion, drain, events, lint, plan, reload, run, status
 
 _COMMANDS: tuple[click.Command, ...] = (
     status.status,
     events.events,
     drain.drain,
     drain.undrain,
+    plan.plan,
     reload.reload,
     check.check,
     lint.lint,

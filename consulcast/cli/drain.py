@@ -13,10 +13,11 @@ from consulcast.cli.exits import AMISS, Stop
 from consulcast.cli.output import print_json, shown
 
 if TYPE_CHECKING:
-    from consulcast.cli.client import Client, Json
+    from consulcast.cli.client import Client
 
 _NODE = "node"
 _LOOK = 0.25  # seconds between two looks
+_THERE = ("lowered", "withdrawing")  # phases in which a router may have the route
 _PLANNED = 4  # looks until a drain shows at the VIPs that it concerns, if there are any
 
 _target = click.argument("target", required=False, metavar="APP|SERVICE|VIP", shell_complete=complete_target)
@@ -31,10 +32,18 @@ _node = click.option("--node", is_flag=True, help="This host: every app.")
 )
 @click.option("--reason", "-m", default="", metavar="TEXT", help="Why: shown in log, status and events.")
 @click.option("--wait", "-w", type=click.FloatRange(0), metavar="SECONDS", help="Wait until its VIPs are withdrawn.")
+@click.option("--force", is_flag=True, help="Drain what is not here at the moment, too.")
 @options.daemon
 @options.as_json
 def drain(
-    client: Client, target: str | None, node: bool, duration: str, reason: str, wait: float | None, as_json: bool
+    client: Client,
+    target: str | None,
+    node: bool,
+    duration: str,
+    reason: str,
+    wait: float | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Take an app, a service, a VIP or the host out of service, though it works.
 
@@ -43,13 +52,14 @@ def drain(
     from consulcast.cli.client import segment
 
     name = _chosen(target, node)
-    done = client.send("PUT", f"/v1/drains/{segment(name)}", {"for": duration, "reason": reason})
-    left = _wait(client, name, wait) if wait is not None else []
+    wish = {"for": duration, "reason": reason, **({"force": True} if force else {})}
+    done = client.send("PUT", f"/v1/drains/{segment(name)}", wish)
+    left = _wait(client, done["target"], wait) if wait is not None else []
     if as_json:
         print_json({"drain": done, "announced": left} if wait is not None else done)
     else:
-        until = f" until {done['until']}" if isinstance(done, dict) and done.get("until") else ""
-        click.echo(f"drained: {shown(name + until)}")
+        until = f" until {done['until']}" if done["until"] else ""
+        click.echo(f"drained: {shown(done['target'] + until)}")
     if left:
         raise Stop(AMISS, f"after {wait:g} s still announced: {', '.join(left)}")
 
@@ -80,30 +90,16 @@ def _chosen(target: str | None, node: bool) -> str:
 def _wait(client: Client, target: str, seconds: float) -> list[str]:
     """Wait until what the drain concerns is withdrawn. Returns the VIPs that are not, in the end.
 
-    A VIP that another instance keeps is not concerned: it does not become `draining`.
+    A VIP that another instance keeps is not concerned: it has no drain of its own.
     """
     deadline, looks = time.monotonic() + seconds, 0
     while True:
-        concerned = [vip for vip in _vips_of(client, target) if vip["reason"] == "draining"]
-        left = [str(vip["vip"]) for vip in concerned if not _withdrawn(vip)]
+        standing = [drain for drain in client.get("/v1/drains")["drains"] if drain["target"] == target]
+        concerned = [vip for drain in standing for vip in drain["vips"] if vip["drain"]]
+        left = [str(vip["vip"]) for vip in concerned if vip["drain"]["phase"] in _THERE]
         looks += 1
         if not left and (concerned or looks >= _PLANNED):
             return []
         if time.monotonic() >= deadline:
             return left
         time.sleep(_LOOK)
-
-
-def _withdrawn(vip: Json) -> bool:
-    return (vip.get("phase") or "drained") in ("flows", "drained")
-
-
-def _vips_of(client: Client, target: str) -> list[Json]:
-    names = {target, f"{target}/32", f"{target}/128"}
-    keys = {
-        f"{app['source']}:{app['id']}"
-        for app in client.get("/v1/apps")["apps"]
-        if target == _NODE or names & {app["name"], app["id"], f"{app['source']}:{app['id']}"}
-    }
-    vips = client.get("/v1/vips")["vips"]
-    return [vip for vip in vips if target == _NODE or vip["vip"] in names or keys & set(vip["apps"])]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gevent
 import msgspec
 from flask import Blueprint, Response, request
+from gevent.lock import BoundedSemaphore
 
 from consulcast.model import Refused, Source
 from consulcast.registration import check_name
@@ -14,12 +16,17 @@ from consulcast.web.bodies import (
     ConsulBody,
     PeerBody,
     PeersBody,
+    PlanBody,
     StatusBody,
     VipBody,
     VipsBody,
 )
 from consulcast.web.errors import Failed, Problem, refused
 from consulcast.web.view import View
+
+# To read a large file takes a tenth of a second, and nothing else is done meanwhile: whoever may only read may not have
+# that all the time.
+PLAN_PAUSE, PLAN_PATIENCE = 0.2, 2.0  # seconds
 
 
 def blueprint(view: View) -> Blueprint:
@@ -70,6 +77,21 @@ def blueprint(view: View) -> Blueprint:
         if trouble is not None:
             raise Failed(409, Problem.BAD_CONFIG, trouble)
         return Response(status=204)
+
+    planning = BoundedSemaphore()
+
+    @urls.get("/v1/plan")
+    def plan() -> Response:
+        if not planning.acquire(timeout=PLAN_PATIENCE):
+            raise Failed(429, Problem.TOO_MANY, "others ask for plans", {"Retry-After": "1"})
+        try:
+            found = view.foresee()
+            gevent.sleep(PLAN_PAUSE)
+        finally:
+            planning.release()
+        if isinstance(found, str):
+            raise Failed(409, Problem.BAD_CONFIG, found)
+        return _json(PlanBody.of(found))
 
     @urls.get("/healthz")
     def healthz() -> Response:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, overload
 
 from msgspec import Meta, Struct
 
+from consulcast import outlook
 from consulcast.changes import Change, Kind
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import Stale
@@ -237,6 +238,29 @@ class EventsBody(Struct):
 
     events: list[EventBody]
     last: Annotated[int, Meta(ge=0, description="Number of the newest change: ask for those after it.")]
+
+
+class StepBody(Struct):
+    """One thing that a reload would do."""
+
+    kind: outlook.Kind
+    subject: Annotated[str, Meta(description="source:id of an app, a VIP, a peer's address.")]
+    action: outlook.Action
+    reason: Annotated[str, Meta(description="Stable code, where there is one.")]
+    detail: str
+
+
+class PlanBody(Struct):
+    """What a reload would do now, from the file as it is and what Consul and the monitors say."""
+
+    steps: list[StepBody]
+    unknown: Annotated[list[str], Meta(description="What cannot be known beforehand.")]
+
+    @classmethod
+    def of(cls, seen: outlook.Outlook) -> PlanBody:
+        """Write it."""
+        steps = [StepBody(step.kind, step.subject, step.action, step.reason, step.detail) for step in seen.steps]
+        return cls(steps, list(seen.unknown))
 
 
 class StatusBody(Struct):

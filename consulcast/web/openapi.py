@@ -11,7 +11,17 @@ from flask import Blueprint, Response
 from consulcast import __version__
 from consulcast.changes import Kind
 from consulcast.registration import MAX_NAME, MAX_TEXT, MAX_VALUES
-from consulcast.web.bodies import AppBody, AppRequest, AppsBody, ConsulBody, EventsBody, PeersBody, StatusBody, VipsBody
+from consulcast.web.bodies import (
+    AppBody,
+    AppRequest,
+    AppsBody,
+    ConsulBody,
+    EventsBody,
+    PeersBody,
+    PlanBody,
+    StatusBody,
+    VipsBody,
+)
 from consulcast.web.errors import GOCAST_PATHS, Error
 from consulcast.web.rights import needed
 
@@ -47,7 +57,7 @@ def blueprint() -> Blueprint:
 
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
-    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, ConsulBody, EventsBody, StatusBody, Error)
+    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, ConsulBody, EventsBody, PlanBody, StatusBody, Error)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -159,6 +169,13 @@ _API: Json = {
             *(400, 503),
             parameters=[_query("after", _COUNT, "Begin after this change; else with the next one")],
         )
+    },
+    "/v1/plan": {
+        "get": _operation(
+            *("plan", "What a reload would do now; nothing is done"),
+            *(200, _json("PlanBody", "Its steps")),
+            409,
+        ),
     },
     "/v1/reload": {
         "post": _operation(

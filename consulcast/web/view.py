@@ -10,6 +10,7 @@ from typing import Protocol
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
+from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 
 
@@ -143,6 +144,9 @@ class View(Protocol):
 
     def reload(self) -> str | None:
         """Read the configuration file anew. Returns why it was not taken; nothing is changed then."""
+
+    def foresee(self) -> Outlook | str:
+        """Tell what a reload would do now, or why the file would not be taken. Changes nothing."""
 
     def ready(self) -> str | None:
         """Why the host is not yet as it should be after the start; ``None`` once it has been."""

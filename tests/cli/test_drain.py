@@ -16,8 +16,7 @@ from consulcast.cli import drain as module
 from consulcast.web.listen import listen
 from consulcast.web.server import Server
 
-VIP = {"vip": "203.0.113.10/32", "apps": ["consul:dns-1"], "state": "announced", "reason": "announced"}
-APP = {"source": "consul", "id": "dns-1", "name": "dns"}
+VIP = "203.0.113.10/32"
 
 
 class Drains:
@@ -25,20 +24,24 @@ class Drains:
 
     def __init__(self) -> None:
         self.standing: dict[str, Any] = {}
-        self.vips: list[dict[str, Any]] = [dict(VIP)]
+        self.phase: str | None = None  # of the VIP; `None`: another instance keeps it
         self.app = Flask("drains")
         self.app.add_url_rule("/v1/drains", view_func=self.all)
         self.app.add_url_rule("/v1/drains/<path:target>", view_func=self.change, methods=["PUT", "DELETE"])
-        self.app.add_url_rule("/v1/vips", "vips", lambda: jsonify(vips=self.vips))
-        self.app.add_url_rule("/v1/apps", "apps", lambda: jsonify(apps=[APP]))
+
+    def body(self, target: str) -> dict[str, Any]:
+        vip = {"vip": VIP, "drain": {"phase": self.phase} if self.phase else None}
+        until = "2026-01-01T00:30:00Z" if self.standing[target]["for"] else None
+        return {"target": target, "until": until, "vips": [vip]}
 
     def all(self) -> Response:
-        return jsonify(drains=[{"target": name, **body} for name, body in self.standing.items()])
+        return jsonify(drains=[self.body(target) for target in self.standing])
 
     def change(self, target: str) -> Any:
+        target = VIP if VIP.startswith(target) else target  # the name that it has here
         if request.method == "PUT":
             self.standing[target] = request.get_json()
-            return jsonify(target=target, until="2026-01-01T00:30:00Z" if request.get_json()["for"] else None)
+            return jsonify(self.body(target))
         if target not in self.standing:
             return jsonify(code=404, reason="not-found", message=f"{target!r} is not drained"), 404
         del self.standing[target]
@@ -96,24 +99,29 @@ def test_what_is_not_drained_is_not_found(url: str) -> None:
     assert "'dns' is not drained" in result.output
 
 
-@pytest.mark.parametrize("target", ["203.0.113.10", "203.0.113.10/32", "dns", "dns-1", "consul:dns-1", "node"])
+def test_what_is_not_here_is_drained_only_by_force(drains: Drains, url: str) -> None:
+    call(url, "drain", "later", "--force")
+    assert drains.standing["later"]["force"] is True
+
+
+@pytest.mark.parametrize("target", ["203.0.113.10", VIP, "dns", "consul:dns-1"])
 def test_wait_ends_when_the_vips_are_withdrawn(drains: Drains, url: str, target: str) -> None:
     def go() -> None:
-        for phase in ("lowered", "withdrawing", "flows"):
+        for phase in ("withdrawing", "flows"):
             gevent.sleep(0.03)
-            drains.vips[0] |= {"reason": "draining", "state": "draining", "phase": phase}
+            drains.phase = phase
 
-    drains.vips[0] |= {"reason": "draining", "phase": "lowered"}
+    drains.phase = "lowered"
     gevent.spawn(go)
     assert call(url, "drain", target, "--wait", "10").exit_code == 0
-    assert drains.vips[0]["phase"] == "flows"
+    assert drains.phase == "flows"
 
 
 def test_wait_that_is_too_short_says_what_is_announced(drains: Drains, url: str) -> None:
-    drains.vips[0] |= {"reason": "draining", "phase": "lowered"}
+    drains.phase = "lowered"
     result = call(url, "drain", "dns", "--wait", "0.05")
     assert result.exit_code == 1
-    assert "still announced: 203.0.113.10/32" in result.output
+    assert f"still announced: {VIP}" in result.output
     assert "dns" in drains.standing
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import AppKey, Reason, Refused, Source
+from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
@@ -40,6 +41,7 @@ class Daemon:
     session: SessionInfo | None = None
     bad_file: str | None = None
     trouble: str | None = None
+    outlook: Outlook = field(default_factory=Outlook)
     seen: ConsulView | None = None
     others: list[AppView] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -88,6 +90,9 @@ class Daemon:
     def reload(self) -> str | None:
         self.calls.append("reload")
         return self.bad_file
+
+    def foresee(self) -> Outlook | str:
+        return self.bad_file or self.outlook
 
     def ready(self) -> str | None:
         return self.trouble
