@@ -10,7 +10,7 @@ import os
 import click
 
 from consulcast import __version__
-from consulcast.cli import check, completion, drain, events, lint, plan, reload, run, status
+from consulcast.cli import check, completion, drain, events, lint, migrate, plan, reload, run, status
 
 _COMMANDS: tuple[click.Command, ...] = (
     status.status,
@@ -21,6 +21,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     reload.reload,
     check.check,
     lint.lint,
+    migrate.migrate,
     run.run,
     completion.completion,
 )
