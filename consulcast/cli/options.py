@@ -33,7 +33,7 @@ _CONNECTION: Sequence[Any] = (
     click.option("--ca-file", envvar="CONSULCAST_CA_FILE", type=FILE, metavar="FILE", help="CA of an https:// URL."),
     click.option("--cert", "cert_file", type=FILE, metavar="FILE", help="Client certificate, if the daemon wants one."),
     click.option("--key", "key_file", type=FILE, metavar="FILE", help="Key of --cert, if it is not in the same file."),
-    click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds to wait."),
+    click.option("--timeout", type=click.FloatRange(0.1), default=10.0, metavar="SECONDS", help="Default: 10."),
 )
 
 
