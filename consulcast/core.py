@@ -111,6 +111,16 @@ class Core:
         """Tell whether an app over HTTP would be taken, as things stand. Changes nothing."""
         return self._registry.would_refuse(app, self._registrations.apps, vouched=vouched)
 
+    def foresee(self, policy: Policy, defaults: Defaults, apps: Iterable[App]) -> tuple[Registered, Plan]:
+        """Tell what a file with these would make of what the sources and monitors say now. Changes nothing.
+
+        Monitors that are new have no verdict, and damping, which counts what happens, is left out.
+        """
+        registered = self._registry.trial(policy).set(Source.CONFIG, apps)
+        verdicts = {**self._monitors.verdicts, **self._said_by_consul(registered.apps)}
+        stale, now = self._stale(registered.apps), time.monotonic()
+        return registered, plan(registered.apps, verdicts, defaults, now, self.health, stale)
+
     def run(self) -> None:
         """Plan for ever."""
         while True:
@@ -141,9 +151,12 @@ class Core:
 
     def _verdicts_of_consul(self, apps: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
         """Answer the monitor `consul`: of a service by its id, of any other app by the service of its name."""
-        others = [app for app in apps if app.key.source is not Source.CONSUL and _CONSUL in app.monitors]
         if self._consul is not None:
-            self._consul.judge_services(frozenset(app.name for app in others))
+            self._consul.judge_services(frozenset(app.name for app in _judged_by_name(apps)))
+        return self._said_by_consul(apps)
+
+    def _said_by_consul(self, apps: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
+        others = _judged_by_name(apps)
         if self._said is None:
             return {VerdictKey(app.key, _CONSUL): _UNKNOWN for app in others}
         by_name = {VerdictKey(app.key, _CONSUL): self._said.by_name.get(app.name, _UNKNOWN) for app in others}
@@ -163,3 +176,7 @@ class Core:
             return {key: stale for key, stale in found.items() if stale is not None}
         why = state.stale_reason or _UNKNOWN.detail
         return {key: Stale(stale.since if stale else self._waiting_since, why) for key, stale in found.items()}
+
+
+def _judged_by_name(apps: Iterable[App]) -> list[App]:
+    return [app for app in apps if app.key.source is not Source.CONSUL and _CONSUL in app.monitors]

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from consulcast.executor.nat.iptables import Iptables
 from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look, own
+from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import KernelError
 from consulcast.explain.collect import Collector
 from consulcast.hooks import Hooks
@@ -51,6 +53,7 @@ from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
+from consulcast.outlook import Outlook, Scene, steps
 from consulcast.policy import Policy
 from consulcast.publication import Publication, Since, publication
 from consulcast.reconciler import Reconciler
@@ -84,8 +87,9 @@ _FIXED_OF_BGP = ("lease", "graceful_restart")
 class Daemon:
     """One daemon. ``run`` returns its exit status."""
 
-    def __init__(self, config: Config, path: str) -> None:
-        self._config, self._path = config, path
+    def __init__(self, config: Config, path: str, observe: bool = False) -> None:
+        """``observe``: do everything but touch the host and speak to routers."""
+        self._config, self._path, self._observe = config, path, observe
         self._stop = Event()
         self._reloading = BoundedSemaphore()
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
@@ -101,6 +105,8 @@ class Daemon:
         self._since = Since()
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
+        self._claim: socket.socket | None = None
+        self._device_events: DeviceEvents | None = None
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
@@ -113,10 +119,12 @@ class Daemon:
         for warning in self._config.warnings:
             log.warning("%s", warning, extra={"reason": "config-warning"})
         try:
-            capabilities.take_up()
+            if not self._observe:
+                capabilities.take_up()
             descriptors.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
-            self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
+            if not self._observe:
+                self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
             self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)
             if not self._build():
                 return STOPPED
@@ -149,19 +157,7 @@ class Daemon:
         self._network = self._wait_for_network()
         if self._stop.is_set():
             return False
-        self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
-        backends = Backends(config.nat.backend, Nft(), Iptables())
-        self._nat = NatTable(backends, self._spoken, self._spawn, repairs=self._repairs)
-        self._speaker = ExaBgpSpeaker(
-            self._network.peers,
-            self._run_dir.path / "bgp",
-            self._spoken,
-            life=self._life,
-            repairs=self._repairs,
-            spawn=self._spawn,
-            latency=self._latency,
-            instruments=self._instruments,
-        )
+        self._executors()
         self._flows = OpenFlows(self._spoken, self._spawn)
         self._reconciler = Reconciler(
             *(self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn),
@@ -169,9 +165,10 @@ class Daemon:
             latency=self._latency,
             flows=self._flows,
         )
-        self._device_events = DeviceEvents(
-            agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
-        )
+        if not self._observe:
+            self._device_events = DeviceEvents(
+                agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
+            )
         self._programs = Programs()
         self._monitors = Monitors(
             lambda: self._core.wake(Cause.MONITOR, self._monitors.changed_at),
@@ -179,7 +176,8 @@ class Daemon:
             resources=Resources(programs=self._programs),
             instruments=self._instruments,
         )
-        state = Path(agent.state_dir)
+        # while observing, apps over HTTP are nobody else's: a daemon that acts keeps its own
+        state = self._run_dir.path if self._observe else Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -205,10 +203,39 @@ class Daemon:
                 *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
                 *(agent.vip_device, self._changes, lambda: self._network.gaps),
             ),
+            self.foresee,
         )
         self._turns = HubTurns(self._instruments.turned)
-        self._web = Endpoint(status, config.api, str(self._run_dir.path / SOCKET))
+        # while observing, GoCast, or whoever acts, has the other addresses
+        api = dataclasses.replace(config.api, listen=()) if self._observe else config.api
+        self._web = Endpoint(status, api, str(self._run_dir.path / SOCKET))
         return True
+
+    def _executors(self) -> None:
+        """Make what acts; while observing, what keeps what it is told, and does nothing."""
+        config, agent, peers = self._config, self._config.agent, self._network.peers
+        self._addresses: Addresses | NoAddresses
+        self._nat: NatTable | NoNat
+        self._speaker: ExaBgpSpeaker | NoSpeaker
+        if self._observe:
+            extra = {"daemon": __version__, "reason": "observing"}
+            log.info("observing: nothing on this host or at a router is touched", extra=extra)
+            self._addresses, self._nat = NoAddresses(), NoNat(self._spoken)
+            self._speaker = NoSpeaker(peers, self._spoken)
+            return
+        self._addresses = Addresses(self._kernel, agent.vip_device, agent.owner_mark)
+        backends = Backends(config.nat.backend, Nft(), Iptables())
+        self._nat = NatTable(backends, self._spoken, self._spawn, repairs=self._repairs)
+        self._speaker = ExaBgpSpeaker(
+            peers,
+            self._run_dir.path / "bgp",
+            self._spoken,
+            life=self._life,
+            repairs=self._repairs,
+            spawn=self._spawn,
+            latency=self._latency,
+            instruments=self._instruments,
+        )
 
     def _wait_for_network(self) -> Network:
         """Find the peers; with none to speak to, wait a while: at boot the network may be later than we are."""
@@ -233,12 +260,15 @@ class Daemon:
     def _configure(self) -> None:
         """Hand what the file says, and what the network is, to the planning."""
         config, network = self._config, self._network
-        nat = frozenset(address.version for address in network.nat_to)
         self._programs.current = config.rules.commands
-        policy = Policy(network.reserved | self._of_consul, self._consul is not None, nat, config.rules)
+        policy = self._policy(config, network)
         defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
         pace = Pace(interval=config.agent.monitor_interval)
         self._core.configure(policy, defaults, pace, config.apps, config.damping)
+
+    def _policy(self, config: Config, network: Network) -> Policy:
+        nat = frozenset(address.version for address in network.nat_to)
+        return Policy(network.reserved | self._of_consul, self._consul is not None, nat, config.rules)
 
     def _locate_consul(self) -> bool:
         """Find Consul's addresses; those that are known stand while its name cannot be resolved. Returns a change."""
@@ -281,7 +311,8 @@ class Daemon:
         self._service.start()
         self._speaker.start()
         self._nat.start()
-        self._device_events.start()
+        if self._device_events is not None:
+            self._device_events.start()
         self._reconciler.start()
         self._monitors.start()
         self._registrations.start()
@@ -363,6 +394,26 @@ class Daemon:
             )
             return None
 
+    def foresee(self) -> Outlook | str:
+        """Tell what ``reload`` would do now, or why the file would not be taken. Changes nothing."""
+        with self._reloading:
+            former = self._config
+            try:
+                config = configuration.load(self._path)
+                network = self._network
+                if (config.peers, config.router_id) != (former.peers, former.router_id):
+                    network = self._of_same_peers(former, config)
+            except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
+                return str(error)
+            now = Scene(self._core.registered, self._core.plan, self._network.peers)
+            defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
+            then = Scene(*self._core.foresee(self._policy(config, network), defaults, config.apps), network.peers)
+            unknown = [f"{key} counts from the next start" for key in _differing_at_start(former, config)]
+            if (config.consul, config.agent.tag_prefix) != (former.consul, former.agent.tag_prefix):
+                unknown.append("consul: other settings; what Consul would show with them is not known")
+            unknown += [gap for gap in network.gaps if gap not in self._told]
+            return Outlook(steps(now, then), tuple(unknown))
+
     @staticmethod
     def _keep_fixed(former: Config, config: Config) -> Config:
         """Carry over what is read at the start alone."""
@@ -430,7 +481,7 @@ class Daemon:
 
     def _hitless(self) -> bool:
         """Whether peers may keep the routes, because we are started again at once, and well."""
-        if not self._life.graceful_restart:
+        if self._observe or not self._life.graceful_restart:
             if self._restarted:
                 text = "SIGUSR2 without bgp.graceful_restart is a stop like any other"
                 log.warning(text, extra={"reason": "stopping"})
@@ -442,7 +493,8 @@ class Daemon:
         hitless = self._hitless()
         self._service.stopping(self._config.agent.drain_time + 2 * STOP_TIMEOUT)
         unpublished = self._publisher.stop(remove=not hitless) if self._publisher else None
-        self._device_events.stop()
+        if self._device_events is not None:
+            self._device_events.stop()
         if self._consul is not None:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
@@ -453,7 +505,8 @@ class Daemon:
             self._speaker.leave(timeout=LEAVE_TIMEOUT)
             self._nat.stop(remove=False)
         else:
-            log.info("stopping: withdrawing all", extra={"daemon": __version__, "reason": "stopping"})
+            extra = {"daemon": __version__, "reason": "stopping"}
+            log.info("stopping: %s", "nothing is to be undone" if self._observe else "withdrawing all", extra=extra)
             self._take_back()
         if unpublished is not None:
             unpublished()
@@ -464,7 +517,8 @@ class Daemon:
         self._registrations.stop()
         self._drains.stop()
         self._flows.stop()
-        self._claim.close()
+        if self._claim is not None:
+            self._claim.close()
         self._run_dir.close()
         self._notifier.close()
 
@@ -504,3 +558,11 @@ class Daemon:
         """A half-dead announcer is worse than a dead one: withdraw and end."""
         self._failure = self._failure or error
         self._stop.set()
+
+
+def _differing_at_start(former: Config, config: Config) -> list[str]:
+    """The keys whose other values wait for the next start."""
+    keys = [f"agent.{key}" for key in _FIXED if getattr(config.agent, key) != getattr(former.agent, key)]
+    keys += [f"bgp.{key}" for key in _FIXED_OF_BGP if getattr(config, key) != getattr(former, key)]
+    keys += ["nat"] if config.nat != former.nat else []
+    return keys + (["where the endpoint listens"] if config.api.keeping(former.api) != config.api else [])

@@ -73,6 +73,15 @@ class Document:
                 what = f"the key {named['name']!r} is missing here"
             raise self.error(path, what) from None
 
+    @property
+    def data(self) -> Any:
+        """What the text says, whatever the schema."""
+        return _without_nulls(self._data)
+
+    def line(self, path: str) -> int:
+        """Tell on which line the value at ``path`` stands, or what it is in."""
+        return self._line(path)
+
     def error(self, path: str, what: str) -> ConfigError:
         """Word an error about the value at ``path`` (``$.bgp.peers[0].address``)."""
         key = path.removeprefix("$").removeprefix(".") or "the file"

@@ -20,6 +20,7 @@ class Reason(StrEnum):
 
     ANNOUNCED = "announced"  # the route is at one established peer at least
     ANNOUNCING = "announcing"  # wanted; address or acknowledgement still under way
+    WOULD_ANNOUNCE = "would-announce"  # all is as it must be for that; the daemon only observes (`run --observe`)
     PEER_DOWN = "peer-down"  # wanted and handed over, but no session is established
     NOT_NEGOTIATED = "family-not-negotiated"  # sessions are up, but none carries the VIP's address family
     NO_NEXT_HOP = "no-next-hop"  # no peer can be given a usable next hop of the VIP's family

@@ -30,6 +30,9 @@ _VIPS: Mapping[str, Entry] = {
         "Address, NAT rules or ExaBGP's acknowledgement are under way, or a session is being made.",
         "Wait a few seconds. If it stays, see what `explain` says it waits for, and ExaBGP's log in the run directory.",
     ),
+    "would-announce": Entry(
+        "It would be announced, if the daemon did more than observe.", "`run --observe`: nothing is touched."
+    ),
     "passing": Entry("The app is healthy.", "All its monitors pass, or it has none."),
     "peer-down": Entry(
         "Wanted and handed over to ExaBGP, but no session is established. As a peer's reason: its session is down.",
@@ -373,6 +376,17 @@ _LOG: Mapping[str, Entry] = {
     "registrations-taken": Entry("Registrations of a former run stand.", "The start."),
     "registrations-unreadable": Entry(
         "The state file cannot be read; it is set aside.", "It was edited, or the disk failed.", "Register anew."
+    ),
+    "observing": Entry("Nothing is touched; what would be announced is said.", "`run --observe`."),
+    "drain-begun": Entry("Something is drained.", "Somebody asked for it; the detail says who, why and until when."),
+    "drain-ended": Entry("A drain is over.", "It was ended, or its time is over."),
+    "drains-unreadable": Entry(
+        "The file of the drains cannot be read; it is set aside.", "It was edited, or the disk failed.", "Drain anew."
+    ),
+    "flows-unseen": Entry(
+        "Open flows cannot be counted, so that a drain waits for all of `drain.flows`.",
+        "The kernel refused to tell of them.",
+        "See the detail: CAP_NET_ADMIN, `nf_conntrack`.",
     ),
     "stored-again": Entry("Registrations are written again.", "The disk takes them again."),
     "http-without-tokens": Entry(

@@ -67,13 +67,19 @@ class Registry:
         stranger = None if vouched else kept_by_name(app, self._policy)
         if stranger is not None:
             return stranger
+        trial = self.trial(self._policy)
+        others = [other for other in present if other.key != app.key]
+        refused = trial.set(app.key.source, [*others, app]).refused
+        return next((item for item in refused if item.key == app.key), None)
+
+    def trial(self, policy: Policy) -> Registry:
+        """Make a registry that goes on from what is registered here, to try something on. Changes nothing here."""
         trial = Registry(self._policy)
         trial._asked, trial._unreadable, trial._claims = dict(self._asked), dict(self._unreadable), self._claims
         trial._judged, trial._count = dict(self._judged), itertools.count(self._youngest() + 1)
         trial.registered = self.registered
-        others = [other for other in present if other.key != app.key]
-        refused = trial.set(app.key.source, [*others, app]).refused
-        return next((item for item in refused if item.key == app.key), None)
+        trial.set_policy(policy)
+        return trial
 
     def _youngest(self) -> int:
         return max((claim.age for claim in self._claims.values()), default=-1)

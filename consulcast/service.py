@@ -94,6 +94,9 @@ class Service:
 def summary(vips: Collection[VipStatus], peers: Iterable[PeerStatus], consul: str) -> str:
     """Word how things are: ``7 VIPs announced of 9, 2 peers up of 2; Consul fresh``."""
     announced = sum(vip.reason is Reason.ANNOUNCED for vip in vips)
+    would = sum(vip.reason is Reason.WOULD_ANNOUNCE for vip in vips)
+    if would:
+        return f"observing: {would} VIPs would be announced of {len(vips)}; {consul}"
     peers = tuple(peers)
     up = sum(peer.state is SessionState.UP for peer in peers)
     return f"{announced} VIPs announced of {len(vips)}, {up} peers up of {len(peers)}; {consul}"

@@ -12,11 +12,13 @@ from consulcast.core import Core
 from consulcast.drain_store import DrainStore
 from consulcast.drains import Drain, Kind, Target, UnknownTarget
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.collect import Collector
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.instruments import Instruments
 from consulcast.model import App, AppKey, Health, Intent, IPAddress, Reason, Refused, Source, Stale
+from consulcast.outlook import Outlook
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
 from consulcast.registrations import Registrations
@@ -49,7 +51,7 @@ class Status:
         self,
         core: Core,
         reconciler: Reconciler,
-        speaker: ExaBgpSpeaker,
+        speaker: ExaBgpSpeaker | NoSpeaker,
         registrations: Registrations,
         reload: Callable[[], str | None],
         repairs: Repairs,
@@ -57,8 +59,9 @@ class Status:
         changes: Changes,
         drain_store: DrainStore,
         collector: Collector,
+        foresee: Callable[[], Outlook | str],
     ) -> None:
-        self.changes = changes
+        self.changes, self._foresee = changes, foresee
         self._collector = collector
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
@@ -168,6 +171,10 @@ class Status:
     def reload(self) -> str | None:
         """Read the configuration file anew. Returns why it was not taken; nothing is changed then."""
         return self._reload()
+
+    def foresee(self) -> Outlook | str:
+        """Tell what a reload would do now, or why the file would not be taken. Changes nothing."""
+        return self._foresee()
 
     def ready(self) -> str | None:
         """Why the host is not yet as it should be after the start; ``None`` once it has been."""

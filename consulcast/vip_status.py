@@ -62,11 +62,13 @@ _REASONS = {
     RouteState.CLEAR: Reason.ANNOUNCING,
     RouteState.PENDING: Reason.ANNOUNCING,
     RouteState.ANNOUNCED: Reason.ANNOUNCED,
+    RouteState.OBSERVED: Reason.WOULD_ANNOUNCE,
     RouteState.NO_NEXT_HOP: Reason.NO_NEXT_HOP,
     RouteState.FAILED: Reason.BGP_FAILED,
 }
 LEVELS = {
     Reason.ANNOUNCED: logging.INFO,
+    Reason.WOULD_ANNOUNCE: logging.INFO,
     Reason.ANNOUNCING: logging.DEBUG,  # for a millisecond; what it comes to is worth a line
     Reason.MONITOR_PENDING: logging.INFO,
     Reason.DRAINING: logging.INFO,

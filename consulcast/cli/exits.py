@@ -1,4 +1,4 @@
-"""What the exit statuses mean (docs/cli.md). They are stable: scripts and probes look at them."""
+"""What the exit statuses mean. They are stable: scripts and probes look at them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import IO, Any
 import click
 
 FINE = 0
-AMISS = 1  # not as it should be: something wanted is not announced, a finding of `lint`, a change of `plan`
-UNUSABLE = 2  # the call, or a file that it names
-NOT_FOUND = 3  # no such app, VIP or drain
-NOT_REACHABLE = 4  # no daemon answers, or not as one
-NOT_ALLOWED = 5  # the token, or its scope, is missing
+AMISS = 1
+UNUSABLE = 2
+NOT_FOUND = 3
+NOT_REACHABLE = 4
+NOT_ALLOWED = 5
+
+MEANINGS = {
+    FINE: "fine",
+    AMISS: "not as it should be: something wanted is not announced (status), something to mend (lint, migrate), "
+    "something to do (plan --exit-code), not withdrawn in time (drain --wait)",
+    UNUSABLE: "the call, or a file that it names, cannot be used",
+    NOT_FOUND: "there is no such app, VIP or drain",
+    NOT_REACHABLE: "no daemon answers, or not as one; plan --config: nor does Consul",
+    NOT_ALLOWED: "the token is missing, unknown, or without the scope",
+}
 
 
 class Stop(click.ClickException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -21,26 +21,38 @@ FILE = click.Path(dir_okay=False)
 config = click.option("--config", "path", required=True, metavar="FILE", type=FILE, help="Configuration file (YAML).")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-_CONNECTION = (
+_BY_FILE: Any = click.option(
+    "--config", "file", type=FILE, metavar="FILE", help="Ask where a daemon with this file listens."
+)
+_CONNECTION: Sequence[Any] = (
     click.option("--url", envvar="CONSULCAST_URL", metavar="URL", help="unix:///PATH, http://… or https://…"),
-    click.option("--config", "file", type=FILE, metavar="FILE", help="Ask where a daemon with this file listens."),
+    _BY_FILE,
     click.option(
         "--token-file", envvar="CONSULCAST_TOKEN_FILE", type=FILE, metavar="FILE", help="File with the token."
     ),
     click.option("--ca-file", envvar="CONSULCAST_CA_FILE", type=FILE, metavar="FILE", help="CA of an https:// URL."),
     click.option("--cert", "cert_file", type=FILE, metavar="FILE", help="Client certificate, if the daemon wants one."),
     click.option("--key", "key_file", type=FILE, metavar="FILE", help="Key of --cert, if it is not in the same file."),
-    click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds to wait."),
+    click.option("--timeout", type=click.FloatRange(0.1), default=10.0, metavar="SECONDS", help="Default: 10."),
 )
 
 
 def daemon(command: F) -> F:
     """Give a command the options of how to reach the daemon, and a ``Client`` as its first argument."""
+    return _connected(command, _CONNECTION)
 
+
+def daemon_by_url(command: F) -> F:
+    """Do the same without ``--config``."""
+    return _connected(command, tuple(option for option in _CONNECTION if option is not _BY_FILE))
+
+
+def _connected(command: F, options: Sequence[Callable[[F], F]]) -> F:
     @functools.wraps(command)
     def connected(
+        *,
         url: str | None,
-        file: str | None,
+        file: str | None = None,
         token_file: str | None,
         ca_file: str | None,
         cert_file: str | None,
@@ -55,7 +67,7 @@ def daemon(command: F) -> F:
             what = f"an answer of another shape ({error}): is that consulcast, and of this version?"
             raise Stop(NOT_REACHABLE, f"{client.place}: {what}") from error
 
-    for option in reversed(_CONNECTION):
+    for option in reversed(options):
         connected = option(connected)
     return connected  # type: ignore[return-value]  # with other arguments
 

@@ -16,6 +16,7 @@ __all__ = ["age", "colour", "print_json", "print_table", "shown", "span"]
 
 _COLOURS = {
     "announced": "green",
+    "observed": "green",
     "passing": "green",
     "up": "green",
     "fresh": "green",

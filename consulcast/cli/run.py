@@ -32,12 +32,13 @@ from consulcast.cli.check import load
     show_envvar=True,
     help="What to log: this and worse.",
 )
-def run(path: str, log_format: str, log_level: str) -> None:
+@click.option("--observe", is_flag=True, help="Touch neither host nor routers; say what would be announced.")
+def run(path: str, log_format: str, log_level: str, observe: bool) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
     settings = load(path)
     logs.start(log_format, log_level)
     from consulcast.daemon import Daemon
 
-    status = Daemon(settings, path).run()
+    status = Daemon(settings, path, observe).run()
     logging.shutdown()
     os._exit(status)  # all is ended in order; the thread of executor/kernel.py goes with the process

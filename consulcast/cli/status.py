@@ -14,6 +14,7 @@ from consulcast.cli.output import age, colour, print_json, print_table, shown, s
 if TYPE_CHECKING:
     from consulcast.cli.client import Client, Json
 
+_WELL = ("announced", "observed")  # of VIPs; a daemon that only observes never has the first
 _LINES = 12  # of a table with what is well; what is not is always shown
 
 
@@ -52,7 +53,7 @@ def look(client: Client) -> dict[str, Json]:
 
 def amiss(vips: Sequence[Json]) -> list[Json]:
     """The VIPs that are wanted and not announced."""
-    return [vip for vip in vips if vip["state"] != "announced" and vip["reason"] not in ("draining", "withdrawing")]
+    return [vip for vip in vips if vip["state"] not in _WELL and vip["reason"] not in ("draining", "withdrawing")]
 
 
 def drains(client: Client) -> list[Json]:
@@ -70,15 +71,18 @@ def show(found: dict[str, Json], whole: bool) -> None:
     """Print it for people: first how it is altogether, then what is not well, then the rest."""
     vips, apps, peers = found["vips"], found["apps"], found["peers"]
     up = sum(peer["state"] == "up" for peer in peers)
-    announced = sum(vip["state"] == "announced" for vip in vips)
-    words = (
-        colour(f"{announced} of {len(vips)} VIPs announced", "error" if amiss(vips) else "announced"),
+    announced, observed = (sum(vip["state"] == state for vip in vips) for state in _WELL)
+    well = "error" if amiss(vips) else "announced"
+    words = [
+        colour(f"{announced} of {len(vips)} VIPs announced", well),
         colour(f"{up} of {len(peers)} peers up", "up" if up == len(peers) else "error"),
-        _consul(found["consul"]),
-    )
+    ]
+    if observed:
+        words = [colour(f"observing: {observed} of {len(vips)} VIPs would be announced", well)]
+    words.append(_consul(found["consul"]))
     click.echo("; ".join(words))
     _table(
-        *(vips, "VIP", "announced", whole),
+        *(vips, "VIP", _WELL[bool(observed)], whole),
         heads=("VIP", "STATE", "REASON", "APPS"),
         row=lambda vip: (
             *(shown(vip["vip"]), colour(vip["state"]), _because(vip), shown(", ".join(vip["apps"])) + _stale(vip)),

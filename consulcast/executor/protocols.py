@@ -43,6 +43,7 @@ class RouteState(StrEnum):
     HANDED_OVER = "handed-over"  # acknowledged for every peer that can carry it; none of these sessions is up
     ANNOUNCED = "announced"  # acknowledged, and one session at least is up
     NO_NEXT_HOP = "no-next-hop"  # wanted, but no peer has a next hop of its family
+    OBSERVED = "observed"  # wanted; nobody is told, because the daemon only observes
     FAILED = "failed"  # wanted, and ExaBGP answered `error`; retried
 
 

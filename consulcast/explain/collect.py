@@ -13,6 +13,7 @@ from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.kernel import Kernel
+from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import Found, KernelError, SessionState
 from consulcast.executor.reach import reach
 from consulcast.explain import answer
@@ -35,7 +36,7 @@ class Collector:
     core: Core
     monitors: Monitors
     reconciler: Reconciler
-    speaker: ExaBgpSpeaker
+    speaker: ExaBgpSpeaker | NoSpeaker
     kernel: Kernel
     device: str
     changes: Changes

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import gevent
 import msgspec
 from flask import Blueprint, Response, g, request
+from gevent.lock import BoundedSemaphore
 
 from consulcast.drains import UnknownTarget, check_reason, lifetime
 from consulcast.explain.explanation import Unknown
@@ -22,6 +24,7 @@ from consulcast.web.bodies import (
     ExplanationBody,
     PeerBody,
     PeersBody,
+    PlanBody,
     StatusBody,
     VipBody,
     VipsBody,
@@ -31,6 +34,9 @@ from consulcast.web.guard import VOUCHED
 from consulcast.web.view import View
 
 S = TypeVar("S", bound=msgspec.Struct)
+# To read a large file takes a tenth of a second, and nothing else is done meanwhile: whoever may only read may not have
+# that all the time.
+PLAN_PAUSE, PLAN_PATIENCE = 0.2, 2.0  # seconds
 
 
 def blueprint(view: View) -> Blueprint:
@@ -111,6 +117,21 @@ def blueprint(view: View) -> Blueprint:
         if trouble is not None:
             raise Failed(409, Problem.BAD_CONFIG, trouble)
         return Response(status=204)
+
+    planning = BoundedSemaphore()
+
+    @urls.get("/v1/plan")
+    def plan() -> Response:
+        if not planning.acquire(timeout=PLAN_PATIENCE):
+            raise Failed(429, Problem.TOO_MANY, "others ask for plans", {"Retry-After": "1"})
+        try:
+            found = view.foresee()
+            gevent.sleep(PLAN_PAUSE)
+        finally:
+            planning.release()
+        if isinstance(found, str):
+            raise Failed(409, Problem.BAD_CONFIG, found)
+        return _json(PlanBody.of(found))
 
     @urls.get("/healthz")
     def healthz() -> Response:

@@ -23,6 +23,7 @@ from consulcast.web.bodies import (
     EventsBody,
     ExplanationBody,
     PeersBody,
+    PlanBody,
     StatusBody,
     VipsBody,
 )
@@ -62,7 +63,8 @@ def blueprint() -> Blueprint:
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
     apps, drains = (AppRequest, AppBody, AppsBody), (DrainRequest, DrainBody, DrainsBody)
-    shapes = (*apps, *drains, VipsBody, PeersBody, ConsulBody, EventsBody, ExplanationBody, StatusBody, Error)
+    answers = (VipsBody, PeersBody, ConsulBody, EventsBody, ExplanationBody, PlanBody, StatusBody)
+    shapes = (*apps, *drains, *answers, Error)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -216,6 +218,13 @@ _API: Json = {
             *(400, 503),
             parameters=[_query("after", _COUNT, "Begin after this change; else with the next one")],
         )
+    },
+    "/v1/plan": {
+        "get": _operation(
+            *("plan", "What a reload would do now; nothing is done"),
+            *(200, _json("PlanBody", "Its steps")),
+            409,
+        ),
     },
     "/v1/reload": {
         "post": _operation(

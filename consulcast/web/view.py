@@ -14,6 +14,7 @@ from consulcast.drains import Drain
 from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
+from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 from consulcast.vip_status import DrainPhase
 
@@ -32,6 +33,7 @@ class VipState(StrEnum):
     """How a VIP is on this host."""
 
     ANNOUNCED = "announced"
+    OBSERVED = "observed"  # it would be announced; the daemon only observes
     PENDING = "pending"  # on its way
     DOWN = "down"
 
@@ -89,6 +91,8 @@ class VipView:
         lowered = self.drain is not None and self.drain.phase is DrainPhase.LOWERED
         if self.reason is Reason.ANNOUNCED or lowered:
             return VipState.ANNOUNCED
+        if self.reason is Reason.WOULD_ANNOUNCE:
+            return VipState.OBSERVED
         return VipState.PENDING if self.reason in (Reason.ANNOUNCING, Reason.MONITOR_PENDING) else VipState.DOWN
 
 
@@ -190,6 +194,9 @@ class View(Protocol):
 
     def reload(self) -> str | None:
         """Read the configuration file anew. Returns why it was not taken; nothing is changed then."""
+
+    def foresee(self) -> Outlook | str:
+        """Tell what a reload would do now, or why the file would not be taken. Changes nothing."""
 
     def ready(self) -> str | None:
         """Why the host is not yet as it should be after the start; ``None`` once it has been."""

@@ -15,6 +15,7 @@ from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.explain.explanation import Explanation, Mark, Stage, Step, Unknown
 from consulcast.instruments import Instruments
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Source
+from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
@@ -46,6 +47,7 @@ class Daemon:
     session: SessionInfo | None = None
     bad_file: str | None = None
     trouble: str | None = None
+    outlook: Outlook = field(default_factory=Outlook)
     seen: ConsulView | None = None
     others: list[AppView] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -132,6 +134,9 @@ class Daemon:
     def reload(self) -> str | None:
         self.calls.append("reload")
         return self.bad_file
+
+    def foresee(self) -> Outlook | str:
+        return self.bad_file or self.outlook
 
     def ready(self) -> str | None:
         return self.trouble
