@@ -22,14 +22,14 @@ class OneLine(logging.Formatter):
         text = super().formatMessage(record)
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}… ({len(text) - LONGEST} more characters)"
-        return _shown(text)
+        return shown(text)
 
     def formatException(self, ei: Any) -> str:
         """Format a traceback, indented: what an error's words say must not look like a line of ours."""
         lines = super().formatException(ei).split("\n")
-        return "\n".join(f"  {_shown(line[:LONGEST])}" for line in lines)
+        return "\n".join(f"  {shown(line[:LONGEST])}" for line in lines)
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Escape what is not printable: control codes, line ends, directions, joiners, surrogates."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
