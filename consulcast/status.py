@@ -17,7 +17,7 @@ from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.collect import Collector
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.instruments import Instruments
-from consulcast.model import App, AppKey, Health, Intent, IPAddress, Reason, Refused, Source, Stale
+from consulcast.model import App, AppKey, Health, Intent, IPAddress, Reason, Refused, Source, Stale, Verdict
 from consulcast.outlook import Outlook
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
@@ -75,7 +75,7 @@ class Status:
         if refused is not None:
             return refused
         self._registrations.put(registration)
-        return self._taken(app)
+        return self._taken(app, self._core.health.get(app.key))
 
     def unregister(self, name: str) -> bool:
         """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""
@@ -83,9 +83,9 @@ class Status:
 
     def apps(self) -> Sequence[AppView]:
         """Every app of every source, the refused ones too."""
-        registered = self._core.registered
+        registered, health = self._core.registered, self._core.health
         taken = {app.key for app in registered.apps}
-        views = [self._taken(app) for app in registered.apps]
+        views = [self._taken(app, health.get(app.key)) for app in registered.apps]
         for item in registered.refused:
             if item.key not in taken:
                 views.append(AppView(item.key, Registration(item.name), AppState.REFUSED, item.reason, item.detail))
@@ -186,8 +186,7 @@ class Status:
         """Why the daemon does not do its work; ``None`` while it does."""
         return None  # a part that fails ends the daemon
 
-    def _taken(self, app: App) -> AppView:
-        verdict = self._core.health.get(app.key)
+    def _taken(self, app: App, verdict: Verdict | None) -> AppView:
         held = self._registrations.held(app.name) if app.key.source is Source.HTTP else None
         asked = held.registration if held else Registration.of(app)
         expires_at = held.expires_at if held else None
