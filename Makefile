@@ -4,6 +4,7 @@
 # make fuzz    whatever comes from others: TARGET='tags http' N=100000 (docs/security-testing.md)
 # make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
 # make audit   known vulnerabilities of the locked packages (SECURITY.md); needs a network
+# make docs    docs/configuration.md and the JSON Schema anew, from consulcast/schema.py and config.example.yaml
 # make lock    resolve the lock files anew from pyproject.toml
 #
 # Each installs what it lacks (integration/setup.sh, .venv) and nothing else; a second run needs no network.
@@ -18,7 +19,7 @@ STAMP  := $(VENV)/made-$(shell $(KEY))
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PIP    := $(BIN)/python -m pip -q --disable-pip-version-check
 
-.PHONY: test lint types unit integration dev bench fuzz chaos audit lock clean setup base-image
+.PHONY: test lint types unit integration dev bench fuzz chaos audit docs lock clean setup base-image
 .DEFAULT_GOAL := test
 
 $(STAMP):
@@ -93,6 +94,9 @@ audit:
 	@rm -rf .audit && $(PYTHON) -m venv .audit && .audit/bin/python -m pip -q --disable-pip-version-check install pip-audit
 	@.audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(AUDIT) $(LOCKS:%=-r %); \
 	status=$$?; rm -rf .audit; exit $$status
+
+docs: $(VENV)/package
+	$(BIN)/python -m consulcast.reference
 
 lock:
 	@rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/python -m pip -q --disable-pip-version-check install uv

@@ -15,9 +15,10 @@ from collections import OrderedDict, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from gevent.event import Event
+if TYPE_CHECKING:
+    from gevent.event import Event
 
 LAST = 1000  # changes that are kept
 LAST_OF_ONE = 20  # changes of each subject that are kept
@@ -100,6 +101,8 @@ class Changes(logging.Handler):
 
         Who takes them too slowly misses the oldest, which the numbers show.
         """
+        from gevent.event import Event  # late: the commands that ask a daemon need the kinds alone
+
         news = Event()
         self._followers.add(news)
         try:

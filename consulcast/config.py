@@ -5,16 +5,22 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from consulcast import notation, policy_file, schema
+from consulcast.changes import LAST
+from consulcast.consul.publisher import Wanted
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
+from consulcast.exposure import who_else
+from consulcast.hooks import Hook
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
+from consulcast.monitors.command import Command, Commands
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
 from consulcast.policy import Rules
@@ -27,6 +33,10 @@ T = TypeVar("T")
 
 _LONGEST_RUN_DIR = 80  # bytes; a unix socket's path has 107
 _SHORTEST_LEASE, _LONGEST_LEASE = 2.0, 600.0  # seconds; a busy host delays a sign of life by some tenths
+_SHORTEST_TTL, _LONGEST_TTL = 15.0, 86400.0  # seconds; Consul's own bounds are 10 s and a day
+_KEYS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*/)+")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LONGEST_HOOK = 300.0  # seconds
 _ORIGINS = {"": Origin.IGP, "igp": Origin.IGP, "egp": Origin.EGP}
 
 
@@ -41,6 +51,7 @@ class PeerConfig:
     local_address: IPAddress | None = None
     port: int = 179
     password: str | None = field(default=None, repr=False)
+    password_file: str = ""  # where it stood; empty: in the configuration itself
     ttl: int | None = None
     ttl_security: int = 0  # hops; 0: off
     hold_time: int = 30
@@ -66,6 +77,8 @@ class Config:
     damping: Limits = field(default_factory=Limits)
     lease: float = 10.0  # 0: none
     graceful_restart: int = 0  # 0: off
+    publish: Wanted = field(default_factory=Wanted)
+    hook: Hook | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -77,7 +90,16 @@ def load(path: str) -> Config:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return parse(path, text)
+    config = parse(path, text)
+    return replace(config, warnings=config.warnings + _exposed(path, config))
+
+
+def _exposed(path: str, config: Config) -> tuple[str, ...]:
+    """What others may read or write that they should not."""
+    secret = bool(config.consul.token) or any(peer.password and not peer.password_file for peer in config.peers)
+    holders = {config.consul.token_file, *(peer.password_file for peer in config.peers)} - {""}
+    found = (who_else(path, secret=secret), *(who_else(holder, secret=True) for holder in sorted(holders)))
+    return tuple(filter(None, found))
 
 
 def parse(name: str, text: str) -> Config:
@@ -113,6 +135,7 @@ class _Reader:
     def config(self) -> Config:
         file = self._file
         self._check_agent()
+        rules = policy_file.read(file, self._error)
         return Config(
             agent=file.agent,
             consul=self._consul(),
@@ -130,9 +153,11 @@ class _Reader:
             ),
             nat=file.nat,
             apps=self._apps(),
-            rules=policy_file.read(file, self._error),
+            rules=rules,
             api=self._api(),
             damping=self._damping(),
+            publish=self._publish(),
+            hook=self._hook(rules.commands),
             warnings=tuple(self._warnings),
         )
 
@@ -206,6 +231,30 @@ class _Reader:
             what = f"is too short for suppress ever to be reached: more than {least:.0f}s, or raise reuse"
             raise self._error(f"{at}.max_suppress", what)
         return limits
+
+    def _publish(self) -> Wanted:
+        publish = self._file.publish
+        if publish.kv and not _KEYS.fullmatch(publish.kv):
+            raise self._error("$.publish.kv", f"{publish.kv!r}: write a prefix that ends with a slash: consulcast/")
+        if publish.service and not _LABEL.fullmatch(publish.service):
+            raise self._error("$.publish.service", f"{publish.service!r}: letters, digits and hyphens, 63 at most")
+        if not _SHORTEST_TTL <= publish.ttl <= _LONGEST_TTL:
+            raise self._error("$.publish.ttl", "must be from 15s to 24h")
+        return Wanted(publish.kv, publish.service, float(publish.ttl))
+
+    def _hook(self, commands: Commands) -> Hook | None:
+        """It runs as, and with the limits of, any command that has none of its own."""
+        hooks, at = self._file.hooks, "$.hooks"
+        if not 0 < hooks.timeout <= _LONGEST_HOOK:
+            raise self._error(f"{at}.timeout", f"must be more than 0s, and {_LONGEST_HOOK:.0f}s at most")
+        if not 1 <= hooks.queue <= LAST:
+            raise self._error(f"{at}.queue", f"must be from 1 to {LAST}")
+        if not hooks.on_change:
+            return None
+        if not hooks.on_change[0].startswith("/") or any("\0" in word for word in hooks.on_change):
+            raise self._error(f"{at}.on_change", "write the program with its whole path, then its arguments")
+        command = Command(tuple(hooks.on_change), (), commands.user, commands.limits)
+        return Hook(command, frozenset(hooks.kinds), float(hooks.timeout), hooks.queue)
 
     def _router_id(self) -> ipaddress.IPv4Address | None:
         text = self._file.bgp.router_id
@@ -287,6 +336,7 @@ class _Reader:
             local_address=local,
             port=peer.port,
             password=self._password(at, peer),
+            password_file=peer.password_file,
             ttl=peer.ttl,
             ttl_security=peer.ttl_security,
             hold_time=hold_time,

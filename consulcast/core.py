@@ -10,6 +10,7 @@ from gevent.event import Event
 from consulcast.consul.source import ConsulSource, ConsulState
 from consulcast.damping import Damping, Limits
 from consulcast.journal import Journal
+from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
@@ -26,7 +27,13 @@ _UNKNOWN = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "Consul has not answe
 class Core:
     """Holds what is wanted. Every input is read whole whenever one of them has changed; one greenlet plans."""
 
-    def __init__(self, registrations: Registrations, monitors: Monitors, reconciler: Reconciler) -> None:
+    def __init__(
+        self,
+        registrations: Registrations,
+        monitors: Monitors,
+        reconciler: Reconciler,
+        latency: Latency | None = None,
+    ) -> None:
         self._registrations, self._monitors, self._reconciler = registrations, monitors, reconciler
         self._registry = Registry(Policy())
         self._consul: ConsulSource | None = None
@@ -34,9 +41,11 @@ class Core:
         self._waiting_since = 0.0  # while a source has not been in sync yet: since when that is not known better
         self._defaults, self._pace = Defaults(), Pace()
         self._journal = Journal()
+        self._latency = latency or Latency()
         self._damping = Damping()
         self._changed = Event()
         self.plan = Plan()
+        self.verdicts: Mapping[VerdictKey, Verdict] = {}  # of every monitor that has looked
         self.stale: Mapping[AppKey, Stale] = {}  # the apps that rest on an answer of Consul's that may be true no more
 
     @property
@@ -50,6 +59,16 @@ class Core:
         return self._registry.registered
 
     @property
+    def asked(self) -> tuple[App, ...]:
+        """Every app that could be read, taken or not."""
+        return self._registry.asked
+
+    @property
+    def damping(self) -> Damping:
+        """What is remembered of routes that flap."""
+        return self._damping
+
+    @property
     def health(self) -> Mapping[AppKey, Verdict]:
         """The verdict on each app that is taken."""
         return dict(self.plan.health)
@@ -59,8 +78,10 @@ class Core:
         """Whether every source has answered once."""
         return self._consul is None or self._said is not None
 
-    def wake(self) -> None:
-        """Some input has changed."""
+    def wake(self, cause: Cause | None = None, at: float = 0.0) -> None:
+        """Some input has changed: by an event that came in ``at`` that time, or by none that is timed."""
+        if cause is not None:
+            self._latency.happened(cause, at)
         self._changed.set()
 
     def configure(
@@ -83,9 +104,9 @@ class Core:
             self._registry.set(Source.CONSUL, ())
         self.wake()
 
-    def try_registration(self, app: App) -> Refused | None:
+    def try_registration(self, app: App, *, vouched: bool) -> Refused | None:
         """Tell whether an app over HTTP would be taken, as things stand. Changes nothing."""
-        return self._registry.would_refuse(app, self._registrations.apps)
+        return self._registry.would_refuse(app, self._registrations.apps, vouched=vouched)
 
     def foresee(self, policy: Policy, defaults: Defaults, apps: Iterable[App]) -> tuple[Registered, Plan]:
         """Tell what a file with these would make of what the sources and monitors say now. Changes nothing.
@@ -112,13 +133,14 @@ class Core:
         registered = self._registry.set(Source.HTTP, self._registrations.apps)
         wanted = (VerdictKey(app.key, monitor) for app in registered.apps for monitor in app.monitors)
         self._monitors.set(wanted, self._pace)
-        verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
+        self.verdicts = verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
         now = time.monotonic()
         self.stale = self._stale(registered.apps)
         planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale)
         intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
+        self._latency.planned()
         self._reconciler.set(self.plan.intents, complete=self.complete)
         self._journal.record(registered, self.health)
 

@@ -16,13 +16,14 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import __version__, capabilities, tags
+from consulcast import __version__, capabilities, descriptors, last_words, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.changes import Changes
 from consulcast.config import Config, consul_settings
 from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
+from consulcast.consul.publisher import Publisher
 from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
@@ -37,9 +38,14 @@ from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.iptables import Iptables
 from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
-from consulcast.executor.network import Network, filled, look
+from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import KernelError
+from consulcast.explain.collect import Collector
+from consulcast.hooks import Hook, Hooks
+from consulcast.hub import HubTurns
+from consulcast.instruments import Instruments
+from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, IPAddress, Refused
 from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
@@ -47,6 +53,7 @@ from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.outlook import Outlook, Scene, steps
 from consulcast.policy import Policy
+from consulcast.publication import Publication, Since, publication
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
@@ -67,9 +74,11 @@ PEER_PAUSE = 5.0  # seconds between two looks
 LOOK_AGAIN = 30.0  # seconds between two looks for peers and next hops that could not be found
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
 LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
+LAST_HOOKS = 2.0  # seconds for the last changes to be told to a hook
 
 # What is read at the start alone: another value waits for a restart.
 _FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
+_NEXT_START = {"reason": "next-start"}
 _FIXED_OF_BGP = ("lease", "graceful_restart")
 
 
@@ -87,6 +96,11 @@ class Daemon:
         self._life = Life(config.lease, config.graceful_restart)
         self._repairs = Repairs()
         self._changes = Changes()
+        self._instruments = Instruments()
+        self._latency = Latency(self._instruments.served)
+        self._hooks = Hooks(self._changes, self._hook_of(config))
+        self._publisher: Publisher | None = None
+        self._since = Since()
         self._notifier = Notifier(os.environ)
         self._restarted = False  # told that we shall be started again at once
         self._claim: socket.socket | None = None
@@ -95,15 +109,19 @@ class Daemon:
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
         logging.getLogger("consulcast").addHandler(self._changes)
+        agent = self._config.agent
+        # while observing, state and last words are nobody else's: a daemon that acts keeps its own
+        state_dir = agent.run_dir if self._observe else agent.state_dir
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
         gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload))
         for warning in self._config.warnings:
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra={"reason": "config-warning"})
         try:
             if not self._observe:
                 capabilities.take_up()
+            descriptors.take_up()
             self._run_dir = RunDir(self._config.agent.run_dir)
             if not self._observe:
                 self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
@@ -112,15 +130,22 @@ class Daemon:
                 return STOPPED
             self._start()
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
-            log.error("cannot start: %s", error)
+            extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
+            log.error("cannot start: %s", error, extra=extra)
+            if not isinstance(error, RunDirError):  # which may be about a daemon that runs
+                last_words.say(state_dir, f"cannot start: {error}")
             return UNUSABLE
+        last_words.forget(state_dir)
         log.info("running as process %d", os.getpid(), extra={"daemon": __version__, "reason": "started"})
         self._stop.wait()
         self._end()
         if self._failure is not None:
-            log.error("ended because a part failed", exc_info=self._failure)
+            extra = {"daemon": __version__, "reason": "part-failed"}
+            log.error("ended because a part failed", exc_info=self._failure, extra=extra)
+            last_words.say(state_dir, f"ended because a part failed: {self._failure!r}")
             return FAILED
-        log.info("stopped")
+        log.info("stopped", extra={"daemon": __version__, "reason": "stopped"})
+        last_words.say(state_dir, "stopped in order")
         return STOPPED
 
     # -- the parts ---------------------------------------------------------------------------------------------
@@ -134,32 +159,52 @@ class Daemon:
             return False
         self._executors()
         self._reconciler = Reconciler(
-            self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn, repairs=self._repairs
+            self._addresses,
+            self._nat,
+            self._speaker,
+            agent.drain_time,
+            self._spawn,
+            repairs=self._repairs,
+            latency=self._latency,
         )
         if not self._observe:
             self._device_events = DeviceEvents(
                 agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
             )
         self._programs = Programs()
-        self._monitors = Monitors(self._wake, self._fail, resources=Resources(programs=self._programs))
-        # while observing, apps over HTTP are nobody else's: a daemon that acts keeps its own
+        self._monitors = Monitors(
+            lambda: self._core.wake(Cause.MONITOR, self._monitors.changed_at),
+            self._fail,
+            resources=Resources(programs=self._programs),
+            instruments=self._instruments,
+        )
         state = self._run_dir.path if self._observe else Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise RunDirError(f"{state} cannot be used: {error.strerror}: set agent.state_dir") from None
-        self._registrations = Registrations(state / "registrations.json", self._wake, self._fail)
-        self._core = Core(self._registrations, self._monitors, self._reconciler)
+        self._registrations = Registrations(
+            state / "registrations.json",
+            lambda: self._core.wake(Cause.HTTP, self._registrations.changed_at),
+            self._fail,
+        )
+        self._core = Core(self._registrations, self._monitors, self._reconciler, self._latency)
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._locate_consul()
         self._configure()
         self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
         self._reconciler.after_pass = self._service.passed
-        status = Status(
+        self._status = status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
-            *(self.reload, self._repairs, self._changes, self.foresee),
+            *(self.reload, self._repairs, self._instruments, self._changes),
+            self.foresee,
+            Collector(
+                *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
+                *(agent.vip_device, self._changes, lambda: self._network.gaps),
+            ),
         )
+        self._turns = HubTurns(self._instruments.turned)
         # while observing, GoCast, or whoever acts, has the other addresses
         api = dataclasses.replace(config.api, listen=()) if self._observe else config.api
         self._web = Endpoint(status, api, str(self._run_dir.path / SOCKET))
@@ -172,7 +217,8 @@ class Daemon:
         self._nat: NatTable | NoNat
         self._speaker: ExaBgpSpeaker | NoSpeaker
         if self._observe:
-            log.info("observing: nothing on this host or at a router is touched")
+            extra = {"daemon": __version__, "reason": "observing"}
+            log.info("observing: nothing on this host or at a router is touched", extra=extra)
             self._addresses, self._nat = NoAddresses(), NoNat(self._spoken)
             self._speaker = NoSpeaker(peers, self._spoken)
             return
@@ -186,6 +232,8 @@ class Daemon:
             life=self._life,
             repairs=self._repairs,
             spawn=self._spawn,
+            latency=self._latency,
+            instruments=self._instruments,
         )
 
     def _wait_for_network(self) -> Network:
@@ -202,7 +250,7 @@ class Daemon:
     def _tell_gaps(self, network: Network) -> None:
         for gap in network.gaps:
             if gap not in self._told:
-                log.info("%s", gap)
+                log.info("%s", gap, extra={"reason": "peer-incomplete", "detail": gap})
         self._told = network.gaps
 
     def _look(self, config: Config) -> Network:
@@ -232,28 +280,33 @@ class Daemon:
         consul, prefix = config.consul, config.agent.tag_prefix
         node = os.environ.get("CONSUL_NODE") or consul.node
         if not node:
-            log.warning("no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used")
+            text = "no CONSUL_NODE in the environment and no consul.node in the file: Consul is not used"
+            log.warning(text, extra={"reason": "consul-unused"})
             return None
 
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
             return tags.parse(key, name, service_tags, prefix)
 
-        return ConsulSource(
+        source = ConsulSource(
             consul_settings(consul, os.environ),
             node,
             parse,
-            self._wake,
+            lambda: self._core.wake(Cause.CONSUL, source.changed_at),
             failed=self._fail,
             warning=consul.warning,
             wait=consul.wait,
             max_stale=consul.max_stale,
             restart_grace=consul.restart_grace,
             hold_down=HoldDown(consul.mass_removal, consul.removal_hold),
+            tag_prefix=prefix,
         )
+        return source
 
     # -- life --------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._turns.start()
+        self._hooks.start()
         self._service.start()
         self._speaker.start()
         self._nat.start()
@@ -266,31 +319,48 @@ class Daemon:
         self._looking = self._spawn(self._look_again)
         if self._consul is not None:
             self._consul.start()
+        self._publish()
         self._web.start()
 
     def _look_again(self) -> None:
-        """Find what could not be found: a peer without a route, a next hop whose address came later; and Consul."""
+        """Find what could not be found, a peer without a route or a next hop whose address came later; and what is new.
+
+        That is Consul's address, and the host's own: an address that it has got is no VIP any more. One that is gone
+        may be back in a moment, and stays the host's own until a reload.
+        """
+        trouble = ""
         while True:
             gevent.sleep(LOOK_AGAIN)
             with self._reloading:
-                if self._locate_consul():
-                    self._configure()
-                if not self._network.gaps:
-                    continue
+                moved, former = self._locate_consul(), self._network
+                network = dataclasses.replace(former, own=former.own | self._own(former))
                 try:
-                    network = filled(self._network, self._look(self._config))
-                    if network.peers != self._network.peers:
+                    if former.gaps:
+                        network = dataclasses.replace(filled(former, self._look(self._config)), own=network.own)
+                    if network.peers != former.peers:
                         self._speaker.set_peers(network.peers)
                 except (KernelError, BgpError) as error:
-                    log.error("looking for peers, again in %.0f s: %s", LOOK_AGAIN, error)
-                    continue
+                    level = logging.DEBUG if str(error) == trouble else logging.ERROR
+                    trouble, extra = str(error), {"reason": "network-unread", "detail": str(error)}
+                    log.log(level, "looking for peers, again in %.0f s: %s", LOOK_AGAIN, error, extra=extra)
+                    network = dataclasses.replace(former, own=network.own)
+                else:
+                    trouble = ""
                 self._tell_gaps(network)
-                if network != self._network:
+                if moved or network != former:
                     self._network = network
                     self._configure()
 
+    def _own(self, former: Network) -> frozenset[IPAddress]:
+        """Look for the host's own addresses; as before where that cannot be, as without the VIPs' device."""
+        try:
+            return own(self._kernel, self._config.agent.vip_device)
+        except KernelError:
+            return former.own
+
     def reload(self) -> str | None:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
+        asked_at = time.monotonic()
         with self._reloading, self._service.reloading():
             former, network, consul = self._config, self._network, self._consul
             try:
@@ -306,13 +376,17 @@ class Daemon:
                 extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
                 log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
-            self._config, self._network = config, network
+            self._config, self._network = config, dataclasses.replace(network, own=self._own(network))
             self._tell_gaps(network)
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)
                 self._locate_consul()
+            self._core.wake(Cause.FILE, asked_at)
             self._configure()
             self._web.configure(config.api)
+            self._hooks.configure(self._hook_of(config))
+            if consul_changed or config.publish != former.publish:
+                self._publish()
             log.info(
                 "reloaded %s", self._path, extra={"daemon": __version__, "reason": "reloaded", "detail": self._path}
             )
@@ -344,17 +418,18 @@ class Daemon:
         for key in _FIXED:
             running = getattr(former.agent, key)
             if getattr(config.agent, key) != running:
-                log.warning("reload: agent.%s counts from the next start; %s stays in force", key, running)
+                text = "reload: agent.%s counts from the next start; %s stays in force"
+                log.warning(text, key, running, extra=_NEXT_START)
                 setattr(config.agent, key, running)
         for key in _FIXED_OF_BGP:
             if getattr(config, key) != getattr(former, key):
-                log.warning("reload: bgp.%s counts from the next start", key)
+                log.warning("reload: bgp.%s counts from the next start", key, extra=_NEXT_START)
         if config.nat != former.nat:
-            log.warning("reload: nat counts from the next start")
+            log.warning("reload: nat counts from the next start", extra=_NEXT_START)
         api = config.api.keeping(former.api)
         if api != config.api:
             keys = "agent.listen_addr, api.listen, api.socket_group and api.limits.connections"
-            log.warning("reload: %s count from the next start", keys)
+            log.warning("reload: %s count from the next start", keys, extra=_NEXT_START)
         return dataclasses.replace(config, api=api)
 
     def _of_same_peers(self, former: Config, config: Config) -> Network:
@@ -378,6 +453,31 @@ class Daemon:
         if consul is not None:
             consul.start()
 
+    def _publish(self) -> None:
+        """Publish as the file says, to the Consul that is followed; what was published before goes."""
+        if self._publisher is not None:
+            self._publisher.stop(remove=True)()
+            self._publisher = None
+        config, consul = self._config, self._consul
+        wanted = (config.publish.kv or config.publish.service) and not self._observe
+        if consul is not None and wanted:
+            settings = consul_settings(config.consul, os.environ)
+            self._publisher = Publisher(settings, consul.node, config.publish, self._publication, self._changes)
+            self._publisher.start()
+
+    def _hook_of(self, config: Config) -> Hook | None:
+        """While observing nobody is told: what hooks do is done to others."""
+        return None if self._observe else config.hook
+
+    def _publication(self) -> Publication | None:
+        """Write down how all is; nothing while that is not known, so that what a former run has told stands."""
+        if not self._reconciler.ever_complete:
+            return None
+        vips, node = self._status.vips(), self._consul.node if self._consul else ""
+        of = {app.key: app.name for app in self._core.registered.apps}
+        names = {view.vip: [of[key] for key in view.apps if key in of] for view in vips}
+        return publication(node, vips, self._speaker.peers(), self._since.update(vips, time.time()), names)
+
     def _restart(self) -> None:
         self._restarted = True
         self._stop.set()
@@ -386,7 +486,8 @@ class Daemon:
         """Whether peers may keep the routes, because we are started again at once, and well."""
         if self._observe or not self._life.graceful_restart:
             if self._restarted:
-                log.warning("SIGUSR2 without bgp.graceful_restart is a stop like any other")
+                text = "SIGUSR2 without bgp.graceful_restart is a stop like any other"
+                log.warning(text, extra={"reason": "stopping"})
             return False
         return self._failure is None and (self._restarted or restart_is_under_way())
 
@@ -394,21 +495,28 @@ class Daemon:
         """End, and leave all as it is for the next start; or else leave nothing."""
         hitless = self._hitless()
         self._service.stopping(self._config.agent.drain_time + 2 * STOP_TIMEOUT)
+        unpublished = self._publisher.stop(remove=not hitless) if self._publisher else None
         if self._device_events is not None:
             self._device_events.stop()
         if self._consul is not None:
             self._consul.stop()
         gevent.killall([self._planning, self._looking])
         if hitless:
-            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart)
+            extra = {"daemon": __version__, "reason": "restarting"}
+            log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart, extra=extra)
             self._reconciler.leave()
             self._speaker.leave(timeout=LEAVE_TIMEOUT)
             self._nat.stop(remove=False)
         else:
-            log.info("stopping: %s", "nothing is to be undone" if self._observe else "withdrawing all")
+            text = "nothing is to be undone" if self._observe else "withdrawing all"
+            log.info("stopping: %s", text, extra={"daemon": __version__, "reason": "stopping"})
             self._take_back()
+        if unpublished is not None:
+            unpublished()
         self._monitors.stop()
+        self._hooks.stop(LAST_HOOKS)
         self._web.stop()
+        self._turns.stop()
         self._registrations.stop()
         if self._claim is not None:
             self._claim.close()
@@ -425,15 +533,13 @@ class Daemon:
             try:
                 self._addresses.remove(self._addresses.owned())
             except KernelError as error:
-                log.error("addresses are left on the host; the next start adopts or removes them: %s", error)
+                text = "addresses are left on the host; the next start adopts or removes them: %s"
+                log.error(text, error, extra={"reason": "address-stays", "detail": str(error)})
 
     # -- what the parts call -----------------------------------------------------------------------------------
 
     def _summary(self) -> str:
         return summary(self._reconciler.status().values(), self._speaker.peers(), consul_word(self._consul))
-
-    def _wake(self) -> None:
-        self._core.wake()
 
     def _spoken(self) -> None:
         self._reconciler.wake()

@@ -40,6 +40,16 @@ class Limits:
         return self.reuse * math.exp2(min(self.max_suppress / self.half_life, 64.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Flaps:
+    """What is remembered of a prefix. ``until``: when it may be announced again, by the wall clock; "": now."""
+
+    penalty: float
+    number: int
+    suppressed: bool
+    until: str
+
+
 def most_updates(limits: Limits, seconds: float) -> float:
     """How many UPDATEs a peer gets about one prefix at most in so many seconds, whatever happens."""
     paid = limits.suppress + WITHDRAWAL + seconds * limits.suppress * math.log(2) / limits.half_life
@@ -89,6 +99,13 @@ class Damping:
             if before is not intent
         ]
         return held, min(reuse, default=None)
+
+    def flaps(self, prefix: Prefix, now: float) -> Flaps | None:
+        """Tell what is remembered of a prefix; ``None``: nothing, it is calm."""
+        history = self._histories.get(prefix)
+        if history is None or self._decayed(history, now) < _FORGOTTEN:
+            return None
+        return Flaps(self._decayed(history, now), history.flaps, history.damped, history.until)
 
     def _next(self, history: _History, intent: Intent | None, now: float, wall: float) -> _History | None:
         """Take in what is wanted now; ``None``: nothing worth remembering."""

@@ -10,7 +10,7 @@ from consulcast.registry import Registered
 
 log = logging.getLogger(__name__)
 
-_CROWDED = (Reason.TOO_MANY_APPS, Reason.TOO_MANY_VIPS)
+_CROWDED = (Reason.TOO_MANY_APPS, Reason.TOO_MANY_VIPS, Reason.TOO_MANY_MONITORS)
 _OF_A_CROWD = 10  # lines at once about apps that are too many
 
 
@@ -45,7 +45,8 @@ class Journal:
             _line(logging.WARNING, key, refusal.reason, f"refused: {refusal.detail}{stands}")
         for (source, reason), number in crowd.items():
             if number > _OF_A_CROWD:
-                log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason)
+                extra = {"source": str(source), "reason": str(reason)}
+                log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason, extra=extra)
         for key in self._apps.keys() - apps.keys() - refused.keys():
             _line(logging.INFO, key, "removed", "")
         for key, verdict in health.items():

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     NAT_NOT_ALLOWED = "nat-not-allowed"
     TOO_MANY_APPS = "too-many-apps"  # its source holds as many as the policy lets it
     TOO_MANY_VIPS = "too-many-vips"
+    TOO_MANY_MONITORS = "too-many-monitors"
     VIP_CONFLICT = "vip-conflict"
     BAD_TAG = "bad-tag"
     CONSUL_STALE = "consul-stale"  # the last good answer stands; its age is shown

@@ -66,6 +66,7 @@ class SourceRules:
     commands: frozenset[str] | None = None
     max_apps: int = 2000
     max_vips: int = 4000
+    max_monitors: int = 4000
 
 
 def _default(source: Source) -> SourceRules:
@@ -181,6 +182,19 @@ def _object_to_vip(vip: Vip, app: App, policy: Policy) -> str:
         number, owner = owners[0]
         return f"policy.services[{number}] keeps it for services named {owner.name!r}, and this is {_short(app.name)!r}"
     return ""
+
+
+def kept_by_name(app: App, policy: Policy) -> Refused | None:
+    """Refuse any VIP that is kept for services of some names: to whom nobody vouches for the name."""
+    for vip in app.vips:
+        for number, owner in enumerate(policy.rules.services):
+            if any(_overlap(vip.prefix, kept) for kept in owner.vips):
+                detail = (
+                    f"VIP {vip}: policy.services[{number}] keeps it for services named {owner.name!r}, and over HTTP "
+                    "anybody on this host may give any name: send a token (api.tokens_file), or set api.local_scopes"
+                )
+                return Refused(app.key, app.name, Reason.VIP_NOT_ALLOWED, detail)
+    return None
 
 
 def _has(owner: Owner, name: str, prefix: Prefix) -> bool:

@@ -59,8 +59,8 @@ class _Reader:
         for number, name in enumerate(names):
             if name not in commands.named:
                 raise self._error(f"{at}.exec[{number}]", f"there is no {name!r} in `commands:`")
-        for key, limit in (("max_apps", said.max_apps), ("max_vips", said.max_vips)):
-            self._number(f"{at}.{key}", 0 if limit is None else limit)
+        for key, limit in _limits(said).items():
+            self._number(f"{at}.{key}", limit)
 
         def given(key: str, items: list[S] | None, to: Callable[[S], T], otherwise: tuple[T, ...]) -> tuple[T, ...]:
             return otherwise if items is None else self._each(f"{at}.{key}", items, to)
@@ -73,8 +73,8 @@ class _Reader:
             monitors=default.monitors if said.monitors is None else frozenset(said.monitors),
             exec=default.exec if said.exec is None else Exec.COMMANDS if names else _exec(said.exec),
             commands=frozenset(names) if names else None,
-            max_apps=default.max_apps if said.max_apps is None else said.max_apps,
-            max_vips=default.max_vips if said.max_vips is None else said.max_vips,
+            **{"max_apps": default.max_apps, "max_vips": default.max_vips, "max_monitors": default.max_monitors}
+            | _limits(said),
         )
 
     def _commands(self) -> Commands:
@@ -132,6 +132,12 @@ class _Reader:
             return to(item)
         except BadValue as error:
             raise self._error(at, str(error)) from None
+
+
+def _limits(said: schema.SourcePolicy) -> dict[str, int]:
+    """What is written of how much a source may hold."""
+    limits = {"max_apps": said.max_apps, "max_vips": said.max_vips, "max_monitors": said.max_monitors}
+    return {key: limit for key, limit in limits.items() if limit is not None}
 
 
 def _exec(word: str | list[str]) -> Exec:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import AddressTable, Nat, RouteState, Speaker
+from consulcast.executor.protocols import AddressTable, Found, Nat, RouteState, Speaker
+from consulcast.latency import Latency
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
 from consulcast.repairs import Kind, Repairs
@@ -34,6 +35,7 @@ class _Leaving:
     prefixes: frozenset[Prefix]  # the routes that lead to it
     drain: bool  # whether there was such a route
     clear_since: float | None = None
+    trouble: str = ""  # why it could not be removed
 
 
 class Reconciler:
@@ -48,6 +50,7 @@ class Reconciler:
         spawn: Callable[..., gevent.Greenlet[..., Any]] = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
         repairs: Repairs | None = None,
+        latency: Latency | None = None,
     ) -> None:
         self._addresses = VipAddresses(addresses, repairs or Repairs(), clock)
         self._nat = nat
@@ -55,6 +58,7 @@ class Reconciler:
         self._drain_time = drain_time
         self._spawn = spawn
         self._clock = clock
+        self._latency = latency or Latency()
         self._intents: tuple[Intent, ...] = ()
         self._complete = False
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
@@ -87,12 +91,25 @@ class Reconciler:
 
     def disturbed(self, kind: Kind) -> None:
         """Look at the kernel at once: somebody else changed addresses or the device, or events were lost."""
+        self._latency.disturbed(self._clock())
         self._told.add(kind)
         self._wake.set()
 
     def status(self) -> dict[Vip, VipStatus]:
         """Every wanted VIP's state as found, with its reason."""
         return dict(self._status)
+
+    def found(self) -> Found:
+        """Read what the VIPs' device has now, and whose it is. Raises ``KernelError``; waits for the kernel."""
+        return self._addresses.read()
+
+    def why_missing(self, address: Interface) -> str:
+        """Why an address is not there, if that is known; "" else."""
+        return self._addresses.why_missing(address)
+
+    def translations(self) -> tuple[frozenset[Translation] | None, Mapping[Translation, str]]:
+        """The NAT rules that are known to stand (``None``: not looked yet), and why others cannot be made to."""
+        return self._nat.standing(), self._nat.failures()
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -153,6 +170,7 @@ class Reconciler:
         The kernel takes its time: when something else is wanted after it has answered, the pass begins anew. Whatever
         else has happened by then does not keep it from its end, or events that come without end would.
         """
+        self._latency.begin()
         intents = self._intents
         announce = [intent for intent in intents if intent.announce]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
@@ -189,10 +207,18 @@ class Reconciler:
     def _hand_over(self, intents: Iterable[Intent]) -> None:
         handed = {intent.vip.prefix: intent for intent in intents}
         if handed != self._handed:
-            self._handed = handed
+            before, self._handed = self._handed, handed
+            self._time(before)
             self._speaker.set([intent.route for intent in handed.values()])
         for prefix, intent in handed.items():
             self._led.setdefault(intent.vip.local, set()).add(prefix)
+
+    def _time(self, before: Mapping[Prefix, Intent]) -> None:
+        """Have it timed when the routers know of what is handed over."""
+        for prefix in before.keys() | self._handed.keys():
+            old, new = (intents[prefix].route if prefix in intents else None for intents in (before, self._handed))
+            if old != new:
+                self._latency.handed(prefix, old, new)
 
     def _look(self, wanted: Set[Interface]) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
@@ -249,22 +275,29 @@ class Reconciler:
         failures = self._addresses.remove(due)
         for address in due:
             if address in failures:
-                log.error("address %s cannot be removed: %s", address, failures[address])
-                self._leaving[address].clear_since = now + RETRY_MAX  # tried again after that
+                leaving, why = self._leaving[address], failures[address]
+                extra = {"address": str(address), "reason": "address-stays", "detail": why}
+                level = logging.DEBUG if why == leaving.trouble else logging.ERROR
+                log.log(level, "address %s cannot be removed, retried: %s", address, why, extra=extra)
+                leaving.trouble = why
+                leaving.clear_since = now + RETRY_MAX  # tried again after that
                 continue
             self._led.pop(address, None)
             del self._leaving[address]
-            log.info("address %s removed", address, extra={"address": str(address)})
+            log.info("address %s removed", address, extra={"address": str(address), "reason": "address-removed"})
 
     # -- what it came to ---------------------------------------------------------------------------------------
 
     def _report(self) -> None:
         """Keep each VIP's state as found, and log what changed."""
         status = {intent.vip: self._found(intent) for intent in self._intents}
+        down = {intent.vip for intent in self._intents if not intent.announce}
         for vip, now in status.items():
             before = self._status.get(vip)
             if before != now:
                 level = LEVELS.get(now.reason, logging.WARNING)
+                if before and before.reason is now.reason and vip in down:
+                    level = logging.DEBUG  # a monitor that goes on failing may have other words for it each time
                 log.log(
                     level,
                     "vip %s: %s%s",
@@ -280,6 +313,8 @@ class Reconciler:
                 )
         for vip in self._status.keys() - status.keys():
             log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})
+        waiting = (vip.prefix for vip, found in status.items() if found.reason is Reason.ANNOUNCING)
+        self._latency.end(prefix for prefix in waiting if prefix not in self._handed)
         self._status = status
         reasons = {item.reason for item in status.values()}
         self.ever_announced = self.ever_announced or Reason.ANNOUNCED in reasons

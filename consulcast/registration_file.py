@@ -90,13 +90,20 @@ def _decode_entry(raw: msgspec.Raw, state: State, skew: float, now: float) -> No
         if (lifetime is None) != (entry.expires is None):
             raise BadValue("its ttl and its end do not go together")
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors too
-        log.warning("registration %r in the state file is left out, and kept in the file: %s", name, error)
+        log.warning(
+            "registration %r in the state file is left out, and kept in the file: %s",
+            name,
+            error,
+            extra={"app": f"http:{name}", "reason": "bad-registration", "detail": str(error)},
+        )
         state.unreadable[name or f"\0{len(state.unreadable)}"] = msgspec.Raw(bytes(raw))
         return
     expires_at = None
     if lifetime is not None and entry.expires is not None:
         expires_at = min(entry.expires - skew, now + lifetime)  # whatever the wall clock did meanwhile
         if expires_at <= now:
-            log.warning("app %s: lapsed while the daemon did not run (ttl %s)", app.key, entry.registration.ttl)
+            extra = {"app": str(app.key), "reason": "lapsed"}
+            ttl = entry.registration.ttl
+            log.warning("app %s: lapsed while the daemon did not run (ttl %s)", app.key, ttl, extra=extra)
             return
     state.held[name] = Held(entry.registration, app, expires_at)

@@ -37,6 +37,7 @@ class _Change:
 
     name: str
     held: Held | None
+    asked_at: float
     existed: bool = False
     done: AsyncResult[bool] = field(default_factory=AsyncResult)
 
@@ -65,6 +66,7 @@ class Registrations:
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._thread = ThreadPool(1)  # an fsync may take long; its own, as resolvers may fill the hub's
         self._state = self._load()
+        self.changed_at = 0.0  # when it was asked for what ``changed`` was last called for
 
     @property
     def apps(self) -> tuple[App, ...]:
@@ -79,11 +81,11 @@ class Registrations:
         """Register, change in place or renew; returns when it is written. Raises ``BadValue``, ``NotStored``."""
         lifetime = registration.lifetime
         expires_at = None if lifetime is None else self._clock() + lifetime
-        self._ask(_Change(registration.name, Held(registration, registration.app(), expires_at)))
+        self._ask(_Change(registration.name, Held(registration, registration.app(), expires_at), self._clock()))
 
     def remove(self, name: str) -> bool:
         """Unregister; tells whether it was registered. Raises ``NotStored``: it is gone, but may come back."""
-        return self._ask(_Change(name, None))
+        return self._ask(_Change(name, None, self._clock()))
 
     def wake(self) -> None:
         """Look again: time has passed."""
@@ -143,14 +145,16 @@ class Registrations:
         changes = self._next_changes()
         former, now = self._state, self._clock()
         growing = [change for change in changes if _grows(change, former)]
-        self._set(_apply([change for change in changes if change not in growing], former, now))
+        asked_at = min((change.asked_at for change in changes), default=now)
+        self._set(_apply([change for change in changes if change not in growing], former, now), asked_at)
         for name in former.held.keys() - self._state.held.keys() - {change.name for change in changes}:
-            log.warning("app http:%s: lapsed: not renewed within %s", name, former.held[name].registration.ttl)
+            ttl, extra = former.held[name].registration.ttl, {"app": f"http:{name}", "reason": "lapsed"}
+            log.warning("app http:%s: lapsed: not renewed within %s", name, ttl, extra=extra)
         wanted = _apply(growing, self._state, now)
         again = self._write_again_at is not None and (now >= self._write_again_at or self._stopping)
         trouble = self._write(wanted) if again or wanted != former else None
         if trouble is None:
-            self._set(wanted)
+            self._set(wanted, asked_at)
         del self._queue[: len(changes)]
         for change in changes:
             if trouble is not None and (change in growing or (change.held is None and change.existed)):
@@ -169,9 +173,10 @@ class Registrations:
             names.add(change.name)
         return self._queue[:]
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: State, asked_at: float) -> None:
         former, self._state = self._state, state
         if state.apps != former.apps:
+            self.changed_at = asked_at
             self._changed()
 
     def _write(self, state: State) -> OSError | None:
@@ -179,10 +184,10 @@ class Registrations:
         trouble: OSError | None = self._thread.apply(_try_to_write, (self._path, data))
         if trouble is not None:
             if self._write_again_at is None:
-                log.error("%s; retried every %.0f s", self._why(trouble), RETRY)
+                log.error("%s; retried every %.0f s", self._why(trouble), RETRY, extra={"reason": "not-stored"})
             self._write_again_at = self._clock() + RETRY
         elif self._write_again_at is not None:
-            log.info("%s is written again", self._path)
+            log.info("%s is written again", self._path, extra={"reason": "stored-again"})
             self._write_again_at = None
         return trouble
 
@@ -200,7 +205,8 @@ class Registrations:
             self._set_aside(error)
             return State()
         if state.held:
-            log.info("%d registrations of a former run are taken from %s", len(state.held), self._path)
+            extra = {"reason": "registrations-taken"}
+            log.info("%d registrations of a former run are taken from %s", len(state.held), self._path, extra=extra)
         return state
 
     def _set_aside(self, why: Exception) -> None:
@@ -208,7 +214,8 @@ class Registrations:
             where = f"it is set aside as {state_file.set_aside(self._path)}"
         except OSError as error:
             where = f"it cannot be set aside: {error}"
-        log.warning("%s cannot be read (%s); no registration of a former run stands; %s", self._path, why, where)
+        text = "%s cannot be read (%s); no registration of a former run stands; %s"
+        log.warning(text, self._path, why, where, extra={"reason": "registrations-unreadable"})
 
 
 def _grows(change: _Change, state: State) -> bool:

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from consulcast.model import App, AppKey, Community, NatKey, Prefix, Reason, Refused, Source, Vip
-from consulcast.policy import MOST_COMMUNITIES, Policy, SourceRules, judge
+from consulcast.model import App, AppKey, Community, MonitorSpec, NatKey, Prefix, Reason, Refused, Source, Vip
+from consulcast.policy import MOST_COMMUNITIES, Policy, SourceRules, judge, kept_by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class Registry:
         self._count = itertools.count()
         self.registered = Registered()
 
+    @property
+    def asked(self) -> tuple[App, ...]:
+        """Every app that could be read, taken or not."""
+        return tuple(app for apps in self._asked.values() for app in apps)
+
     def set(self, source: Source, apps: Iterable[App], unreadable: Iterable[Refused] = ()) -> Registered:
         """Replace all that ``source`` asks for, and return what stands now. ``unreadable``: what it could not read."""
         apps, unreadable = tuple(apps), tuple(unreadable)
@@ -54,11 +59,14 @@ class Registry:
             self._merge()
         return self.registered
 
-    def would_refuse(self, app: App, present: Iterable[App]) -> Refused | None:
+    def would_refuse(self, app: App, present: Iterable[App], *, vouched: bool = True) -> Refused | None:
         """Tell whether its source could have ``app`` too, beside ``present`` and instead of what it was there.
 
-        Changes nothing.
+        ``vouched``: somebody stands behind its name. Changes nothing.
         """
+        stranger = None if vouched else kept_by_name(app, self._policy)
+        if stranger is not None:
+            return stranger
         trial = self.trial(self._policy)
         others = [other for other in present if other.key != app.key]
         refused = trial.set(app.key.source, [*others, app]).refused
@@ -78,19 +86,17 @@ class Registry:
 
     def _merge(self) -> None:
         asked = {app.key: app for apps in self._asked.values() for app in apps}
-        former = self._claims
         self._claims = {key: self._claim(app) for key, app in asked.items()}
-        held = {app.key for app in self.registered.apps}
+        held = {app.key: app for app in self.registered.apps}
 
         def turn(app: App) -> tuple[int, int]:
             """Who has what he asks for comes first, then who has a place and asks for something else, then by age.
 
-            An app that a policy refused for long so takes nothing from anybody once it is allowed.
+            An app that a policy refused for long so takes nothing from anybody once it is allowed, and an old one
+            that asks for another NAT port, or for more monitors, nothing from those who share its VIP.
             """
-            claim, before = self._claims[app.key], former.get(app.key)
-            if app.key not in held:
-                return 2, claim.age
-            return (0 if before is not None and claim.age == before.age else 1), claim.age
+            order = 2 if app.key not in held else 0 if held[app.key] == app else 1
+            return order, self._claims[app.key].age
 
         judged = {app.key: self._judge(app) for app in asked.values()}
         taken = _Taken(self._policy.rules.sources)
@@ -130,6 +136,7 @@ class _Taken:
     communities: dict[Prefix, set[Community]] = field(default_factory=dict)
     count: dict[Source, int] = field(default_factory=dict)
     vips: dict[Source, set[Vip]] = field(default_factory=dict)
+    monitors: dict[Source, set[MonitorSpec]] = field(default_factory=dict)
 
     def object_to(self, app: App) -> Refused | None:
         return (
@@ -144,6 +151,7 @@ class _Taken:
         self.apps.append(app)
         self.count[source] = self.count.get(source, 0) + 1
         self.vips.setdefault(source, set()).update(app.vips)
+        self.monitors.setdefault(source, set()).update(_looking(app))
         for vip in app.vips:
             self.owners.setdefault(vip.prefix, (vip, app))
             self.communities.setdefault(vip.prefix, set()).update(app.communities)
@@ -163,7 +171,19 @@ class _Taken:
                 f"{place}.max_vips: {source} may have {rules.max_vips} VIPs, and there is no room for {len(app.vips)}"
             )
             return Refused(app.key, app.name, Reason.TOO_MANY_VIPS, detail)
+        monitors, mine = self.monitors.get(source, set()), _looking(app)
+        if len(monitors) + len(mine - monitors) > rules.max_monitors:
+            detail = (
+                f"{place}.max_monitors: {source} may have {rules.max_monitors} monitors, "
+                f"and there is no room for {len(mine)}"
+            )
+            return Refused(app.key, app.name, Reason.TOO_MANY_MONITORS, detail)
         return None
+
+
+def _looking(app: App) -> set[MonitorSpec]:
+    """Its monitors that cost a look of their own."""
+    return {monitor for monitor in app.monitors if monitor.kind != "consul"}
 
 
 def _too_many_communities(app: App, present: Mapping[Prefix, set[Community]]) -> Refused | None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from consulcast.changes import Kind
 from consulcast.notation import duration
 
 Scope = Literal["read", "register", "drain"]
@@ -130,6 +131,7 @@ class SourcePolicy(Struct, forbid_unknown_fields=True):
     exec: Literal["deny", "commands", "allow"] | list[str] | None = None
     max_apps: int | None = None
     max_vips: int | None = None
+    max_monitors: int | None = None
 
 
 class ServicePolicy(Struct, forbid_unknown_fields=True):
@@ -208,6 +210,23 @@ class Api(Struct, forbid_unknown_fields=True):
     limits: ApiLimits = field(default_factory=ApiLimits)
 
 
+class Publish(Struct, forbid_unknown_fields=True):
+    """``publish:`` — what Consul is told of this host's announcements. Nothing, by default."""
+
+    kv: str = ""
+    service: str = ""
+    ttl: Duration = Duration(30)
+
+
+class Hooks(Struct, forbid_unknown_fields=True):
+    """``hooks:`` — a command that is told of each change of state."""
+
+    on_change: list[str] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=lambda: list(Kind))
+    timeout: Duration = Duration(10)
+    queue: int = 100
+
+
 class VipConfig(Struct, forbid_unknown_fields=True):
     """``vip_config:`` of an app."""
 
@@ -236,6 +255,8 @@ class File(Struct, forbid_unknown_fields=True):
     commands: dict[str, Command] = field(default_factory=dict)
     api: Api = field(default_factory=Api)
     nat: Nat = field(default_factory=Nat)
+    publish: Publish = field(default_factory=Publish)
+    hooks: Hooks = field(default_factory=Hooks)
     apps: list[App] = field(default_factory=list)
 
 

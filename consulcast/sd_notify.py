@@ -35,7 +35,8 @@ class Notifier:
         self._unsent: list[str] = []
         self._greenlet: gevent.Greenlet[..., None] | None = None
         if name and name[0] not in "@/":
-            log.warning("NOTIFY_SOCKET=%s is neither a path nor an abstract socket: nobody is told anything", name)
+            text = "NOTIFY_SOCKET=%s is neither a path nor an abstract socket: nobody is told anything"
+            log.warning(text, name, extra={"reason": "no-service-manager"})
         elif name:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
@@ -103,5 +104,6 @@ class Notifier:
             with contextlib.suppress(OSError):
                 self._socket.close()
             self._socket = None
-            log.warning("the service manager cannot be told anything any more: %s", error)
+            extra = {"reason": "no-service-manager"}
+            log.warning("the service manager cannot be told anything any more: %s", error, extra=extra)
         return True

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from prometheus_client.core import Metric
+
 from consulcast.changes import Changes
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import PeerStatus
-from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale
+from consulcast.explain.collect import Collector
+from consulcast.explain.explanation import Explanation, Unknown
+from consulcast.instruments import Instruments
+from consulcast.model import App, AppKey, Health, IPAddress, Reason, Refused, Source, Stale
 from consulcast.outlook import Outlook
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
@@ -36,17 +41,21 @@ class Status:
         registrations: Registrations,
         reload: Callable[[], str | None],
         repairs: Repairs,
+        instruments: Instruments,
         changes: Changes,
         foresee: Callable[[], Outlook | str],
+        collector: Collector,
     ) -> None:
         self.changes, self._foresee = changes, foresee
+        self._collector = collector
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
+        self._instruments = instruments
 
-    def register(self, registration: Registration) -> AppView | Refused:
+    def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
         app = registration.app()
-        refused = self._core.try_registration(app)
+        refused = self._core.try_registration(app, vouched=vouched)
         if refused is not None:
             return refused
         self._registrations.put(registration)
@@ -96,6 +105,19 @@ class Status:
     def repairs(self) -> Mapping[str, int]:
         """How many things were found drifted and repaired since the start, by kind."""
         return {str(kind): number for kind, number in self._repairs.counts.items()}
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Say whether an app or a VIP is announced, and if not, why not."""
+        return self._collector.explain(target)
+
+    def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
+        """BGP messages sent and received in every session that is up, as ExaBGP last told."""
+        seen = self._speaker.seen()
+        return {peer: (_messages(item.sent), _messages(item.received)) for peer, item in seen.items()}
+
+    def measured(self) -> Iterable[Metric]:
+        """What the parts count and time themselves."""
+        return self._instruments.collect()
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
-from consulcast.executor.protocols import Added, AddressTable, KernelError
+from consulcast.executor.protocols import Added, AddressTable, Found, KernelError
 from consulcast.losses import Losses
 from consulcast.model import Interface
 from consulcast.repairs import Kind, Repairs
@@ -39,12 +39,17 @@ class VipAddresses:
         self.present: Set[Interface] = frozenset()
         self.owned: set[Interface] = set()
         self._trouble = ""
+        self._unread = ""  # why the kernel could not be read
         self._retry: dict[Interface, _Retry] = {}
         self._losses: Losses[Interface] = Losses()
         self._falls: Losses[None] = Losses()  # how often the device went down
         self._down = False
         self._rest = 0.0  # seconds that the device has to be up before it is used, as of its last fall
         self.look_at = math.inf  # when to look though nobody has changed anything: the device has rested by then
+
+    def read(self) -> Found:
+        """Read what is there now, and take nothing of it in. Raises ``KernelError``."""
+        return self._table.look()
 
     def look(self, wanted: Set[Interface], told: Set[Kind] = frozenset()) -> None:
         """Read the kernel: what is there, what is ours, what of former runs is left. ``told``: what events said."""
@@ -53,18 +58,24 @@ class VipAddresses:
         try:
             found = self._table.look()
         except KernelError as error:
-            log.error("addresses cannot be read, retried with the next sweep: %s", error)
+            level = logging.DEBUG if str(error) == self._unread else logging.ERROR
+            extra = {"reason": "addresses-unread", "detail": str(error)}
+            log.log(level, "addresses cannot be read, retried with the next sweep: %s", error, extra=extra)
+            self._unread = str(error)
             return
+        self._unread = ""
         before, self.looked = self._trouble, True
         self._trouble = self._trouble_of(found.trouble)
         if self._trouble:
             if self._trouble != before:
-                log.warning("no VIP works on this host: %s", self._trouble)
+                extra = {"reason": "address-failed", "detail": self._trouble}
+                log.warning("no VIP works on this host: %s", self._trouble, extra=extra)
             self.present, self.owned = frozenset(), set(found.ours)
             return
         lost = (self.present & wanted) - found.present
         for address in sorted((self.owned & found.present) - found.ours, key=str):
-            log.warning("address %s is somebody else's now: it is used and never removed", address)
+            extra = {"address": str(address), "reason": "address-foreign"}
+            log.warning("address %s is somebody else's now: it is used and never removed", address, extra=extra)
         self.present, self.owned = found.present, set(found.ours)
         if before or Kind.DEVICE in told:
             again = f"{len(lost)} addresses are put back" if lost else "its VIPs are announced again"

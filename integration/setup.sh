@@ -51,6 +51,7 @@ look_for_lab() {
     have ps || need procps
     have systemd-analyze || need systemd
     have dockerd || need docker.io
+    { have prometheus && have promtool; } || need prometheus
     [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
 }
 
@@ -76,6 +77,7 @@ disable_services() { # disable_services PACKAGE... : only of packages that this 
             docker.io) units='docker docker.socket containerd' ;;
             consul) units='consul' ;;
             nftables) units='nftables' ;;
+            prometheus) units='prometheus' ;;
             *) continue ;;
         esac
         for unit in $units; do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +137,25 @@ def test_a_tag_of_a_megabyte_is_refused_in_a_line(attacked: Site) -> None:
     assert attacked.bird.counters() == before
     attacked.tag("good", f"vip={OTHER}")
     attacked.announced(OTHER)
+
+
+DEAF = """
+import socket, time
+server = socket.create_server(("127.0.0.1", 9099), backlog=4096)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_monitors_that_hang_keep_nobody_elses_from_being_looked_at(attacked: Site) -> None:
+    attacked.host.spawn(sys.executable, "-c", DEAF, name="deaf").wait_line("ready")
+    team = attacked.serve(8053)
+    attacked.tag("team", f"vip={OTHER}", "monitor=tcp:198.51.100.1:8053;interval=1s;fall=1")
+    attacked.announced(OTHER)
+    for number in range(6):
+        hanging = [f"monitor=http:http://127.0.0.1:9099/{number}/{each};timeout=300s" for each in range(64)]
+        attacked.tag(f"evil{number}", f"vip=198.18.0.{number + 1}/32", *hanging)
+    attacked.daemon.wait_line("app consul:evil5: registered")
+    time.sleep(5.0)  # by then all of them hang
+    team.stop()
+    attacked.gone(OTHER, deadline=10.0)

@@ -153,6 +153,7 @@ def test_what_another_sites_page_sends_changes_nothing(world: World) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Host": "evil.example:8080"},
         {"Host": "127.0.0.1.evil.example:8080"},
+        {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"},
     ):
         for method, url, body in (
             ("GET", register, None),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from integration.lab import Bird, ConsulAgent, Daemon, Lab, NotInTime, Peer, until
-from integration.lab.consul import ttl_check
+from integration.lab.consul import ConsulError, ttl_check
 
 VIP, OTHER = "203.0.113.10/32", "203.0.113.11/32"
 ROOT = "root"  # Consul's almighty token
@@ -26,9 +26,18 @@ NODE_LINE, SERVICE_LINE = 'node "host" { policy = "read" }', 'service_prefix "" 
 
 def documented() -> str:
     """The policy as the page has it, for this node."""
+    return _policies()[0]
+
+
+def to_publish() -> str:
+    """What the page adds to it."""
+    return _policies()[1]
+
+
+def _policies() -> tuple[str, str]:
     page = (Path(__file__).parents[1] / "docs/consul-acl.md").read_text()
-    (policy,) = re.findall(r"```hcl\n(.*?)```", page, re.DOTALL)
-    return str(policy).replace("host-1", "host")
+    plain, more = re.findall(r"```hcl\n(.*?)```", page, re.DOTALL)
+    return str(plain).replace("host-1", "host"), str(more).replace("host-1", "host")
 
 
 def without(right: str) -> str:
@@ -85,7 +94,7 @@ def token_file(lab: Lab) -> Path:
     return lab.dir / "token"
 
 
-def make(lab: Lab, rules: str) -> World:
+def make(lab: Lab, rules: str, **more: Any) -> World:
     host, tor = lab.host("host"), lab.host("tor")
     lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24")
     bird = Bird(tor, 65010, [Peer("198.51.100.1", 65001)])
@@ -97,6 +106,7 @@ def make(lab: Lab, rules: str) -> World:
         "agent": {"run_dir": str(lab.dir / "run"), "state_dir": str(lab.dir / "state"), "drain_time": "100ms"},
         "consul": {"token_file": str(token_file(lab)), "wait": "2s", "restart_grace": "1s", "removal_hold": "1s"},
         "bgp": {"local_as": 65001, "peers": [{"address": "198.51.100.2", "peer_as": 65010}]},
+        **more,
     }
     daemon = Daemon(host, config, node=consul.node)
     return World(lab, bird, consul, daemon, policy, accessor)
@@ -177,3 +187,43 @@ def test_a_token_rotated_as_the_page_says_is_not_even_a_denied_answer(announced:
     assert "consul-stale" not in announced.daemon.log()
     assert accessor not in announced.daemon.log()
     assert secret not in announced.daemon.log()
+
+
+PUBLISH = {"kv": "consulcast/", "service": "consulcast", "ttl": "15s"}
+
+
+def published(world: World) -> bool:
+    """Whether the node's key and the tagged service are there."""
+    try:
+        found = world.consul.call("GET", "/kv/consulcast/host/vips/203.0.113.10_32")
+    except ConsulError:
+        return False
+    return bool(found) and "dns" in world.consul.services().get("consulcast:consulcast", {}).get("Tags", ())
+
+
+def test_to_publish_the_documented_rights_are_enough(lab: Lab) -> None:
+    made = make(lab, documented() + to_publish(), publish=PUBLISH)
+    made.register("dns", VIP)
+    made.bird.wait_routes({VIP}, deadline=20.0)
+    until(lambda: published(made), 20.0, "it is published")
+    assert "does not take it" not in made.daemon.log()
+    made.daemon.stop()
+    until(lambda: not published(made), 5.0, "it is taken back")
+
+
+@pytest.mark.parametrize("right", ["key_prefix", "session", "service"])
+def test_without_a_right_to_publish_nothing_else_changes_and_it_goes_on_when_it_is_given(lab: Lab, right: str) -> None:
+    more = re.sub(rf'{right} ".*?" {{.*?}}\n', "", to_publish(), flags=re.DOTALL)
+    assert more != to_publish()
+    made = make(lab, documented() + more, publish=PUBLISH)
+    made.register("dns", VIP)
+    made.bird.wait_routes({VIP}, deadline=20.0)
+    form = "publish.service" if right == "service" else "publish.kv"
+    said = made.daemon.wait_line(f"{form}: Consul does not take it", 20.0)
+    assert "docs/consul-acl.md" in said
+    assert not published(made)
+    made.rules(documented() + to_publish())
+    made.daemon.wait_line(f"{form}: published again", 60.0)
+    until(lambda: published(made), 20.0, "it is published")
+    assert made.daemon.log().count(f"{form}: Consul does not take it") == 1
+    assert made.bird.counters().withdraws == 0

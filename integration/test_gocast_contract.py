@@ -174,9 +174,16 @@ def test_consul_addr_in_every_form_and_certificates_from_the_environment(lab: La
             made.daemon.configure(gocast_file(lab, agent={"consul_addr": form}))
             made.daemon.mark()
             made.daemon.process.signal(signal.SIGHUP)
-            made.daemon.wait_line("in sync with Consul")
+            made.daemon.wait_line("reloaded")
+            until(lambda: _answered(made), 10.0, f"Consul answers at {form}")  # the counts begin anew
         made.stays(seconds=0.5)
         assert made.bird.counters().updates == 1
+
+
+def _answered(made: Site) -> bool:
+    consul = made.get("/v1/consul").json()
+    queries = consul["catalog"], consul["health"]
+    return consul["stale"] is None and all(query["returns"] and not query["errors"] for query in queries)
 
 
 def test_environment_names_node_and_token_and_wins_over_the_file(lab: Lab) -> None:

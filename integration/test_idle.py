@@ -47,8 +47,9 @@ def test_idle_daemon_forks_nothing_polls_nothing_and_asks_consul_six_times_a_min
     assert forks == []
     assert len(requests) <= 6 * SECONDS / 60, requests
     assert requests, "the requests are not found in Consul's log"
-    # each answer and each sweep costs a dozen or less, 60 in all at most; a poll once a second would add 60 and more
-    assert wake_ups < 1.5 * SECONDS, f"{wake_ups} wake-ups in {SECONDS} s"
+    # ExaBGP's heartbeat and questions 36, each answer and each sweep a dozen, and on a busy machine the two threads'
+    # handing over to each other some twenty more; a poll once a second would add 60
+    assert wake_ups < 1.8 * SECONDS, f"{wake_ups} wake-ups in {SECONDS} s"
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ def test_what_a_killed_run_left_is_swept_by_the_next() -> None:
     with Lab():
         assert not Path("/run/netns", netns).exists()
         assert not Path(files).exists()
-    assert gone(int(pid))
+    until(lambda: gone(int(pid)), 5, "it is gone")  # at whoever's hands
 
 
 def test_wait_line_reads_from_the_mark(lab: Lab) -> None:

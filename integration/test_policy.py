@@ -107,6 +107,21 @@ def test_address_of_consul_is_no_vip(lab: Lab) -> None:
         assert set(made.bird.routes()) == {OTHER}
 
 
+def test_address_that_the_host_gets_later_and_a_peer_without_a_route_are_no_vips(lab: Lab) -> None:
+    peers = [{"address": "198.51.100.2"}, {"address": "192.0.2.77"}]
+    config = gocast_file(lab, bgp={"peer_ip": "", "peers": peers})
+    with site(lab, config=config) as made:
+        made.tag("peer", "vip=192.0.2.77/32")
+        made.daemon.wait_line("app consul:peer: vip-not-allowed")
+        made.tag("dns", f"vip={VIP}")
+        made.announced(VIP)
+        made.host.run(
+            "ip", "address", "add", VIP, "dev", made.host.run("ip", "-o", "route", "get", "198.51.100.2").split()[2]
+        )
+        made.daemon.wait_line("app consul:dns: vip-not-allowed", deadline=45.0)
+        made.bird.wait_routes(set())
+
+
 def test_narrower_policy_withdraws_what_it_no_longer_allows_and_a_wider_one_takes_it(lab: Lab) -> None:
     apps = [{"name": "file", "vip": "198.18.5.0/24"}]
     with site(lab, apps=apps) as made:
@@ -205,6 +220,20 @@ def test_monitor_that_calls_the_daemons_own_urls_changes_nothing(attacked: Site)
     assert set(attacked.bird.routes()) == {MINE, friend}
     attacked.http_register("evil", OTHER)  # by a program on this host
     attacked.announced(OTHER)
+
+
+def test_check_that_has_consul_call_the_daemons_own_urls_gets_no_vip_of_another_name(attacked: Site) -> None:
+    """Consul's agent makes the check from this host, with whatever headers its author wants."""
+    for number, vip in enumerate(("203.0.113.65/32", OTHER)):
+        url = f"http://127.0.0.1:8080/register?name=dns-{number}&vip={vip}"
+        check = {"HTTP": url, "Interval": "1s", "Name": "call", "Header": {"User-Agent": ["curl/8"]}}
+        attacked.consul.register(f"evil{number}", [], id=f"evil{number}", checks=[check])
+    attacked.announced(OTHER)  # which is for anybody: SECURITY.md
+    answers = attacked.get("/v1/apps").json()["apps"]
+    assert {app["name"] for app in answers} == {"mine", "dns-1"}
+    assert set(attacked.bird.routes()) == {MINE, OTHER}
+    answer = attacked.get("/register", name="dns-0", vip="203.0.113.65/32")
+    assert "policy.services[0] keeps it" in answer.body
 
 
 def test_routes_of_a_peer_are_neither_kept_nor_installed(lab: Lab) -> None:

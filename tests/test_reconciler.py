@@ -12,6 +12,7 @@ import pytest
 
 from consulcast import notation
 from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
+from consulcast.latency import Cause, Latency, What
 from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation
 from consulcast.reconciler import Reconciler
 from consulcast.repairs import Kind, Repairs
@@ -132,8 +133,16 @@ class World:
         self.speaker = FakeSpeaker(self.script)
         self.now = 0.0
         self.repairs = Repairs()
+        self.served: list[tuple[What, Cause, float]] = []
+        self.latency = Latency(lambda what, cause, seconds: self.served.append((what, cause, seconds)))
         self.reconciler = Reconciler(
-            self.addresses, self.nat, self.speaker, drain_time, clock=lambda: self.now, repairs=self.repairs
+            self.addresses,
+            self.nat,
+            self.speaker,
+            drain_time,
+            clock=lambda: self.now,
+            repairs=self.repairs,
+            latency=self.latency,
         )
         self.nat.on_change = self.reconciler.wake
 
@@ -717,3 +726,58 @@ def test_left_as_it_is_nothing_is_taken_back(make: Make) -> None:
     world.reconciler.set((), complete=True)
     gevent.sleep(0.01)
     assert world.script == []
+
+
+def event(world: World) -> None:
+    world.latency.happened(Cause.CONSUL, world.now)
+    world.latency.planned()
+
+
+def acknowledge(world: World) -> list[tuple[What, Cause, float]]:
+    """Have the speaker acknowledge what it has; what was timed since the last time."""
+    prefix = notation.vip(VIP).prefix
+    world.latency.acknowledged(prefix, world.speaker.routes.get(prefix), world.now, heard=True)
+    seen = world.served[:]
+    world.served.clear()
+    return seen
+
+
+def test_event_goes_with_the_route_that_it_brings_about(make: Make) -> None:
+    world = make().begin()
+    event(world)
+    world.wants(intent())
+    world.now += 0.5
+    assert acknowledge(world) == [(What.ANNOUNCE, Cause.CONSUL, 0.5)]
+    event(world)
+    world.wants(intent(communities="65000:1"))
+    assert acknowledge(world) == [(What.CHANGE, Cause.CONSUL, 0.0)]
+    world.wants(intent(announce=False))
+    assert acknowledge(world) == [], "no event: time alone did it"
+
+
+def test_wait_for_nat_rules_is_timed_and_that_for_another_try_of_an_address_is_not(make: Make) -> None:
+    world = make().begin()
+    world.nat.slow = True
+    event(world)
+    world.wants(intent(nats=(53,)))
+    world.now += 0.25
+    world.nat.acts()
+    world.acts()
+    assert acknowledge(world) == [(What.ANNOUNCE, Cause.CONSUL, 0.25)]
+    other = make().begin()
+    other.addresses.refuse = "no room"
+    event(other)
+    other.wants(intent())
+    other.addresses.refuse = ""
+    assert f"announce {VIP}" in other.acts(60.0)
+    assert acknowledge(other) == []
+
+
+def test_what_the_kernel_tells_is_timed(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    acknowledge(world)
+    world.addresses.trouble = "device lo is down"
+    world.reconciler.disturbed(Kind.DEVICE)
+    assert f"withdraw {VIP}" in world.acts()
+    assert acknowledge(world) == [(What.WITHDRAW, Cause.KERNEL, 0.0)]

@@ -462,3 +462,16 @@ def test_write_that_fails_half_way_leaves_the_former_file(tmp_path: Path, monkey
             state_file.write(path, b"latter")
     assert path.read_bytes() == b"former"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_change_is_dated_from_when_it_was_asked_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    registrations = host.start()
+    write, asked_at = state_file.write, host.clock.now
+
+    def slow(path: Path, data: bytes) -> None:
+        host.clock.now += 5.0
+        write(path, data)
+
+    monkeypatch.setattr(state_file, "write", slow)
+    registrations.put(asked())
+    assert (registrations.changed_at, host.clock.now) == (asked_at, asked_at + 5.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consulcast import notation
@@ -98,6 +98,14 @@ def test_apps_that_share_a_vip_may_add_nat_rules_and_the_older_keeps_a_port() ->
     assert ids(registry.set(Source.CONSUL, [natted("a", "10.0.0.5/24", other)]).apps) == ["a"]
 
 
+def test_port_of_a_shared_vip_is_not_taken_away_by_an_older_app_that_asks_for_it_later() -> None:
+    registry = Registry(open_policy(nat=frozenset({4})))
+    young = natted("young", "10.0.0.5/32", NatRule("tcp", 443, 8443))
+    registry.set(Source.CONSUL, [natted("old", "10.0.0.5/32"), young])
+    changed = [natted("old", "10.0.0.5/32", NatRule("tcp", 443, 9999)), young]
+    assert ids(registry.set(Source.CONSUL, changed).apps) == ["young"]
+
+
 def test_one_app_cannot_send_one_port_to_two() -> None:
     app_ = natted("a", "10.0.0.5/32", NatRule("udp", 53, 8053), NatRule("udp", 53, 9053))
     registered = Registry(open_policy(nat=frozenset({4}))).set(Source.CONSUL, [app_])
@@ -141,6 +149,20 @@ def test_vips_of_a_source_are_counted_once_each() -> None:
     assert ids(registered.apps) == ["a", "b"]
     assert registered.refused[0].reason is Reason.TOO_MANY_VIPS
     assert "policy.consul.max_vips: consul may have 2 VIPs, and there is no room for 1" in registered.refused[0].detail
+
+
+def test_monitors_of_a_source_are_counted_once_each_and_those_that_cost_no_look_not_at_all() -> None:
+    consul = dataclasses.replace(ANYTHING.sources[Source.CONSUL], max_monitors=2)
+    registry = Registry(Policy(rules=Rules({**ANYTHING.sources, Source.CONSUL: consul})))
+    texts = {"a": ("consul", "tcp:h:1"), "b": ("tcp:h:1", "tcp:h:2"), "c": ("tcp:h:3", "tcp:h:2"), "d": ("consul",)}
+    asked = [
+        dataclasses.replace(app(id, f"203.0.113.{n}/32"), monitors=tuple(map(notation.monitor, each)))
+        for n, (id, each) in enumerate(texts.items())
+    ]
+    registered = registry.set(Source.CONSUL, asked)
+    assert ids(registered.apps) == ["a", "b", "d"]
+    assert registered.refused[0].reason is Reason.TOO_MANY_MONITORS
+    assert "policy.consul.max_monitors: consul may have 2 monitors" in registered.refused[0].detail
 
 
 def test_narrower_limit_takes_from_the_youngest_and_a_wider_one_gives_back() -> None:
@@ -205,6 +227,7 @@ lists = st.lists(apps, max_size=6, unique_by=lambda item: item.key)
 
 
 @given(st.lists(lists, min_size=2, max_size=6), st.integers(1, 4), st.integers(1, 4))
+@example([[app("a", "10.0.0.1/24"), app("b", "10.0.0.1/24")], [app("b", "10.0.0.1/24"), app("a", "10.0.0.2/24")]], 2, 1)
 def test_whoever_asks_for_the_same_again_keeps_it_whatever_others_ask_for(
     steps: list[list[App]], most_apps: int, most_vips: int
 ) -> None:

@@ -10,10 +10,11 @@ import os
 import click
 
 from consulcast import __version__
-from consulcast.cli import check, completion, drain, events, lint, migrate, plan, reload, run, status
+from consulcast.cli import check, completion, drain, events, explain, lint, migrate, plan, reload, run, status
 
 _COMMANDS: tuple[click.Command, ...] = (
     status.status,
+    explain.explain,
     events.events,
     drain.drain,
     drain.undrain,

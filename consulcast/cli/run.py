@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 
 import click
 
+from consulcast import logs
 from consulcast.cli import options
 from consulcast.cli.check import load
 
@@ -15,14 +15,28 @@ from consulcast.cli.check import load
 @click.command()
 @options.config
 @click.option("--observe", is_flag=True, help="Touch neither host nor routers; say what would be announced.")
-def run(path: str, observe: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(logs.FORMATS),
+    default="text",
+    show_default=True,
+    envvar="CONSULCAST_LOG_FORMAT",
+    show_envvar=True,
+    help="For people, or an object a line.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS),
+    default="info",
+    show_default=True,
+    envvar="CONSULCAST_LOG_LEVEL",
+    show_envvar=True,
+    help="What to log: this and worse.",
+)
+def run(path: str, observe: bool, log_format: str, log_level: str) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
     settings = load(path)
-    from consulcast.logtext import OneLine
-
-    to_terminal = logging.StreamHandler(sys.stderr)
-    to_terminal.setFormatter(OneLine())
-    logging.basicConfig(level=logging.INFO, handlers=[to_terminal])
+    logs.start(log_format, log_level)
     from consulcast.daemon import Daemon
 
     status = Daemon(settings, path, observe).run()

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
+OURS = "consulcast:"  # begins the ids of what we publish (publisher.py): no input of ours
 
 
 class Node(Struct, frozen=True):
@@ -49,6 +50,11 @@ class Check(Struct, frozen=True):
         """Whether this check stands for maintenance mode (``consul maint``), which is a drain and no failure."""
         return self.id == NODE_MAINTENANCE or self.id.startswith(SERVICE_MAINTENANCE)
 
+    @property
+    def ours(self) -> bool:
+        """Whether we have published it ourselves."""
+        return self.service_id.startswith(OURS)
+
 
 class AgentService(Struct, frozen=True):
     """One entry of ``/v1/agent/services``; its key is the ServiceID."""
@@ -56,6 +62,18 @@ class AgentService(Struct, frozen=True):
     name: str = field(name="Service", default="")
     tags: tuple[str, ...] | None = field(name="Tags", default=())
     override: bool = field(name="EnableTagOverride", default=False)  # the tags are the catalog's, and follow it late
+
+
+class AgentConfig(Struct, frozen=True):
+    """The part of ``/v1/agent/self`` that names the agent's node."""
+
+    node: str = field(name="NodeName", default="")
+
+
+class AgentSelf(Struct, frozen=True):
+    """Answer of ``/v1/agent/self``, which takes the right ``agent:read``."""
+
+    config: AgentConfig = field(name="Config", default_factory=AgentConfig)
 
 
 class AgentCheck(Struct, frozen=True):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from consulcast.consul import errors
-from consulcast.consul.bodies import AgentCheck, AgentService, Authorization, CatalogNode, Check
+from consulcast.consul.bodies import AgentCheck, AgentSelf, AgentService, Authorization, CatalogNode, Check
 from consulcast.consul.errors import AclsOff, Garbage
 from consulcast.consul.library import SLACK, Http, segment
 from consulcast.consul.settings import ConsulSettings
@@ -36,6 +37,7 @@ class Answer(Generic[T]):
     known_leader: bool = True
     last_contact: float = 0.0  # seconds since the answering server heard its leader
     filtered: bool = False  # ACLs took something out (Consul 1.11 or later says so)
+    received_at: float = field(default=0.0, compare=False)  # of the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ _CHECKS: _Decoder[tuple[Check, ...] | None] = msgspec.json.Decoder(tuple[Check, 
 _AGENT_SERVICES: _Decoder[dict[str, AgentService]] = msgspec.json.Decoder(dict[str, AgentService])
 _AGENT_CHECKS: _Decoder[dict[str, AgentCheck]] = msgspec.json.Decoder(dict[str, AgentCheck])
 _AUTHORIZATIONS: _Decoder[tuple[Authorization, ...]] = msgspec.json.Decoder(tuple[Authorization, ...])
+_AGENT_SELF: _Decoder[AgentSelf] = msgspec.json.Decoder(AgentSelf)
 _TEXT: _Decoder[str] = msgspec.json.Decoder(str)
 
 _AT_ONCE = 60  # of the 64 questions that /v1/internal/acl/authorize takes
@@ -104,6 +107,10 @@ class Client:
         """The checks registered with the agent, by CheckID. ``serfHealth`` is the servers' and not among them."""
         return self._plain(_AGENT_CHECKS, "agent/checks")
 
+    def agent_node(self) -> str:
+        """The name of the agent's own node."""
+        return self._plain(_AGENT_SELF, "agent/self").config.node
+
     def status_leader(self) -> str:
         """The leader's address, or "" without one."""
         return self._plain(_TEXT, "status/leader")
@@ -142,6 +149,7 @@ class Client:
         if consistency is not Consistency.DEFAULT:
             params.append((consistency.value, "1"))
         response = self._http.get(_as_is, f"/v1/{path}{segment(node)}", params, patience=patience)
+        received_at = time.monotonic()
         data = _decode(decoder, response, path + node)
         headers = response.headers
         try:
@@ -151,6 +159,7 @@ class Client:
                 known_leader=headers.get("X-Consul-Knownleader", "true") == "true",
                 last_contact=int(headers.get("X-Consul-Lastcontact", "0")) / 1000,
                 filtered=headers.get("X-Consul-Results-Filtered-By-Acls") == "true",
+                received_at=received_at,
             )
         except (KeyError, ValueError):
             raise Garbage(f"{path}{node} has no usable X-Consul-Index: is a proxy between us and Consul?") from None

@@ -21,7 +21,7 @@ from consul import base, std
 
 from consulcast.consul.errors import ConsulError, Denied, Garbage, Rejected, TimedOut, Unreachable
 from consulcast.consul.settings import ConsulSettings, usable_token
-from consulcast.consul.transport import CONNECT_TIMEOUT, session_for
+from consulcast.consul.transport import CONNECT_TIMEOUT, LONGEST, TooLong, session_for
 
 _TOKEN = "X-Consul-Token"
 _SHOWN = 200  # characters of what went wrong, which may quote the other side
@@ -38,7 +38,7 @@ def segment(name: str) -> str:
 class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
     """The library's HTTP layer with time-outs, our own session and typed transport errors.
 
-    ``uri``, ``get`` and ``post`` are the library's own methods, overridden; paths are taken as quoted already.
+    ``uri``, ``get``, ``post`` and ``put`` are the library's own methods, overridden; paths are taken as quoted already.
     """
 
     session: requests.Session
@@ -80,6 +80,17 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
         """POST, for answers that come at once."""
         return callback(self._send("POST", self.uri(path, params), data, SLACK))
 
+    def put(
+        self,
+        callback: Any,
+        path: str,
+        params: Sequence[tuple[str, str]] | None = None,
+        data: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """PUT, for answers that come at once."""
+        return callback(self._send("PUT", self.uri(path, params), data, SLACK))
+
     def _send(self, method: str, uri: str, body: bytes | None, patience: float) -> Any:
         """Send a request; once more, if it was denied and the token's file holds another token by now."""
         response = self._answer(method, uri, body, patience)
@@ -105,6 +116,10 @@ class Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 has no types
             raise self._transport_error(error) from None
         except (OverflowError, MemoryError, ValueError):  # the length of a chunk, a redirect that is not UTF-8
             raise Garbage(f"what answers at {self._place} does not speak HTTP as Consul does: is it Consul?") from None
+        except TooLong:
+            raise Garbage(
+                f"Consul at {self._place} answers with more than {LONGEST >> 20} MiB: whose services have such tags?"
+            ) from None
         finally:
             deadline.close()
 

@@ -12,7 +12,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from consulcast.consul.client import Client, Right
+from consulcast.consul.bodies import Service
+from consulcast.consul.client import Answer, Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.join import Join, Parse
@@ -45,7 +46,8 @@ class ConsulState:
 class ConsulSource:
     """Watches one node. ``state`` is always whole; ``on_change`` is called after it changed, and must not block.
 
-    ``failed`` is told of an exception that ended one of the greenlets: a defect; the daemon should stop.
+    ``failed`` is told of an exception that ended one of the greenlets: a defect; the daemon should stop. ``tag_prefix``
+    is what ``parse`` goes by, for those who explain.
     """
 
     def __init__(
@@ -61,10 +63,13 @@ class ConsulSource:
         restart_grace: float = 15.0,
         max_stale: float = 10.0,
         hold_down: HoldDown | None = None,
+        tag_prefix: str = "gocast",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.settings, self.tag_prefix = settings, tag_prefix
         self._node, self._on_change, self._failed, self._clock = node, on_change, failed, clock
         self.state = ConsulState()
+        self.changed_at = 0.0  # when it came in, or was due, what ``on_change`` was last called for
         self._join = Join(parse, warning)
         self._view = View(node, restart_grace, hold_down, self._join.is_app)
         self._second_look = SecondLook(settings, node, self._join.is_app)
@@ -93,6 +98,7 @@ class ConsulSource:
             "health": self._watches[1].counts,
         }
         self._contact = Event()  # set by the first good answer
+        self._answered = False  # both queries were, by this source's own settings
         self._open = Event()  # something to look at, or a time to wait for
         self._looker: gevent.Greenlet[[], None] | None = None
 
@@ -124,6 +130,21 @@ class ConsulSource:
         return self._node
 
     @property
+    def shown(self) -> Mapping[str, Service]:
+        """Every service of the node as the last good catalog answer shows it, by ServiceID, an app or not."""
+        return self._view.shown
+
+    def agent_node(self) -> str:
+        """Ask the agent which node it is of; "" where it does not say. Waits for it."""
+        client = Client(self.settings)
+        try:
+            return client.agent_node()
+        except ConsulError:
+            return ""
+        finally:
+            client.close()
+
+    @property
     def good_at(self) -> Mapping[str, float | None]:
         """When each query was answered well last; ``None``: never."""
         return {"catalog": self._view.catalog_good_at, "health": self._view.health_good_at}
@@ -132,22 +153,23 @@ class ConsulSource:
         """Say which services are to be judged by name, for apps that are not Consul's own."""
         if names != self._join.names:
             self._join.names = names
-            self._publish()
+            self._publish(self._clock())
 
     def _into(self, take: Callable[[Any, float], None]) -> Callable[..., None]:
         """What a watch says as input of the view."""
 
         def hear(said: object, changed: bool = True) -> None:
-            take(said, self._clock())
+            now = self._clock()
+            take(said, now)
             if isinstance(said, ConsulError):
                 self._second_look.forget()
             else:
                 self._contact.set()
-            self._publish()
+            self._publish(said.received_at or now if isinstance(said, Answer) else now)
 
         return hear
 
-    def _publish(self) -> None:
+    def _publish(self, came_at: float) -> None:
         """Swap the state for what the view says now, and have time-bound things looked at when their time comes."""
         before, view, now = self.state, self._view, self._clock()
         apps, refused, verdicts = before.apps, before.refused, before.verdicts
@@ -163,8 +185,12 @@ class ConsulSource:
             unknown=unknown,
             unknown_names=self._join.unknown_names,
         )
+        if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
+            self._answered = True
+            extra = {"consul": self._node, "reason": "consul-synced"}
+            log.info("in sync with Consul about node %s: %d apps", self._node, len(state.apps), extra=extra)
         if state != before:
-            self.state = state
+            self.state, self.changed_at = state, came_at
             _tell(self._node, before, state, now)
             self._on_change()
 
@@ -174,7 +200,8 @@ class ConsulSource:
         self._report_rights()
         while True:
             self._open.clear()
-            left = self._next_time() - self._clock()
+            due = self._next_time()
+            left = due - self._clock()
             if left > 0:
                 self._open.wait(min(left, 3600.0))
                 continue
@@ -184,7 +211,7 @@ class ConsulSource:
             else:
                 self._view.settle(self._clock())
                 gevent.sleep(0.01)  # whatever happens, no busy loop
-            self._publish()
+            self._publish(due if due > 0 else self._clock())
 
     def _next_time(self) -> float:
         return min(self._view.next_time(), self._join.next_time)
@@ -198,19 +225,20 @@ class ConsulSource:
                 "there; give its policy %s",
                 self._node,
                 " and ".join(map(str, missing)),
+                extra={"consul": self._node, "reason": "token-lacks-rights"},
             )
 
 
 def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:
     """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
-    if state.synced and not before.synced:
-        log.info("in sync with Consul about node %s: %d apps", node, len(state.apps))
     if state.stale_reason and state.stale_reason != before.stale_reason:
         what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
-        log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason)
+        stale = {"consul": node, "reason": str(Reason.CONSUL_STALE), "detail": state.stale_reason}
+        log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason, extra=stale)
     elif before.stale_reason and not state.stale_reason:
         for_ = now - before.stale_since if before.stale_since is not None else 0.0
-        log.info("Consul is believed again, after %.1f s (%s)", for_, before.stale_reason)
+        well = {"consul": node, "reason": "consul-believed", "former": str(Reason.CONSUL_STALE)}
+        log.info("Consul is believed again, after %.1f s (%s)", for_, before.stale_reason, extra=well)
     for key, why in state.held.items():
         if before.held.get(key) != why:
-            log.warning("app %s held: %s", key, why)
+            log.warning("app %s held: %s", key, why, extra={"app": str(key), "reason": "held", "detail": why})

@@ -19,6 +19,8 @@ from requests.structures import CaseInsensitiveDict
 
 from consulcast.consul.settings import ConsulSettings
 
+LONGEST = 256 << 20  # bytes of an answer; a tag may have a megabyte, and there may be any number of services
+_PIECE = 1 << 20
 CONNECT_TIMEOUT = 3.05  # seconds: just over the kernel's first SYN retransmissions (1 s + 2 s)
 
 # A peer that vanished without a word (host frozen, path cut) is noticed after 10 + 3 x 5 s, not after hours.
@@ -49,7 +51,7 @@ def session_for(settings: ConsulSettings, connections: int, restarts: bool = Fal
 class Adapter(BaseAdapter):
     """Sends every request to one Consul, whatever host its URL names. No proxy, no redirect, no retry.
 
-    ``send`` raises urllib3's exceptions as they are.
+    ``send`` raises urllib3's exceptions as they are, and ``TooLong``.
     """
 
     def __init__(self, settings: ConsulSettings, connections: int, restarts: bool = False) -> None:
@@ -78,17 +80,38 @@ class Adapter(BaseAdapter):
             retries=False,
             redirect=False,
             decode_content=False,
+            preload_content=False,
         )
         response = requests.Response()
         response.status_code, response.url, response.request = raw.status, request.url or "", request
         response.headers = CaseInsensitiveDict(raw.headers)
         response.raw = raw
-        response._content = raw.data
+        response._content = _body(raw)
         return response
 
     def close(self) -> None:
         """Drop the kept connections."""
         self._pool.close()
+
+
+class TooLong(Exception):
+    """The answer is longer than this host's memory should be given for."""
+
+
+def _body(raw: urllib3.BaseHTTPResponse) -> bytes:
+    """Read it all, and give the connection back. Raises ``TooLong``, and urllib3's exceptions."""
+    pieces, left = [], LONGEST
+    try:
+        while piece := raw.read(_PIECE):  # to the end: only there it shows that an answer was cut short
+            pieces.append(piece)
+            left -= len(piece)
+            if left < 0:
+                raise TooLong
+    except BaseException:
+        raw.close()
+        raise
+    raw.release_conn()
+    return b"".join(pieces)
 
 
 def _pool(settings: ConsulSettings, connections: int) -> urllib3.HTTPConnectionPool:

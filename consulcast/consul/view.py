@@ -10,6 +10,8 @@ restored, an entry deleted behind the agent's back. So:
 - most apps gone at once stay for a hold-down more and a third look (``hold_down.py``), untagged ones as well;
 - after such trouble Consul needs some time to be right again: within the grace nothing gets worse, except that
   maintenance mode, which an operator asked for, is obeyed at once.
+
+What we have written to Consul ourselves (``publisher.py``) is not looked at: it would be our own verdict come back.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from consulcast.consul.belief import Belief
-from consulcast.consul.bodies import CatalogNode, Check, Service
+from consulcast.consul.bodies import OURS, CatalogNode, Check, Service
 from consulcast.consul.client import Answer
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.evidence import Doubts, Evidence
@@ -74,6 +76,11 @@ class View:
         return self._catalog.entries
 
     @property
+    def shown(self) -> Mapping[str, Service]:
+        """The services of the last good catalog answer by ServiceID, whether it is believed or not."""
+        return self._shown
+
+    @property
     def checks(self) -> Mapping[str, Check]:
         """The believed checks by CheckID."""
         return self._health.entries
@@ -100,7 +107,9 @@ class View:
         if against or answer.data is None:
             self._lost(self._catalog, against, now)
         else:
-            self.catalog_good_at, self._shown = now, answer.data.services or {}
+            shown = answer.data.services or {}
+            self.catalog_good_at = now
+            self._shown = {name: service for name, service in shown.items() if not name.startswith(OURS)}
             self._hold_down.found(now)
             self._answered(self._catalog, self._without_held_apps(now), now)
         self.settle(now)
@@ -108,7 +117,7 @@ class View:
     def health_answered(self, answer: Answer[tuple[Check, ...] | None], now: float) -> None:
         """Take a health answer."""
         self.health_good_at = now
-        checks = {check.id: check for check in answer.data or ()}
+        checks = {check.id: check for check in answer.data or () if not check.ours}
         if not checks and self._health.seen:
             self._settled_at = now + self._grace  # the sign of an agent that is leaving or has just come
         self._answered(self._health, checks, now)

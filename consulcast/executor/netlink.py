@@ -132,7 +132,8 @@ class Watcher:
         try:
             subscription = self._subscribe()
         except OSError as error:
-            log.warning("the kernel's events of %s cannot be had, changes are seen by the sweep: %s", self._what, error)
+            text = "the kernel's events of %s cannot be had, changes are seen by the sweep: %s"
+            log.warning(text, self._what, error, extra={"reason": "no-kernel-events"})
             return
         self._greenlet = self._spawn(self._listen, subscription)
 

@@ -22,9 +22,13 @@ class Network:
     found: Mapping[str, Peer]
     gaps: tuple[str, ...]  # what could not be found, and what to do about it: peers, next hops
     nat_to: tuple[IPAddress, ...]  # this host's own addresses for NAT, one of a family at most
-    reserved: frozenset[
-        IPAddress
-    ]  # addresses that are no VIPs: the host's own, its peers', its next hops, its gateways
+    own: frozenset[IPAddress]  # the host's own, and its gateways
+    needed: frozenset[IPAddress] = frozenset()  # of peers, those that cannot be spoken to yet too, and next hops
+
+    @property
+    def reserved(self) -> frozenset[IPAddress]:
+        """Addresses that are no VIPs."""
+        return self.own | self.needed
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -54,8 +58,14 @@ def look(
         found,
         tuple(gaps),
         destinations(found.values(), kernel),
-        kernel.own_addresses(other_than=kernel.device(vip_device)) | kernel.gateways() | _needed(found),
+        own(kernel, vip_device),
+        _needed(found) | _written(configs, router_id),
     )
+
+
+def own(kernel: Kernel, vip_device: str) -> frozenset[IPAddress]:
+    """Look which addresses are the host's own, and its gateways'. Raises ``KernelError``."""
+    return kernel.own_addresses(other_than=kernel.device(vip_device)) | kernel.gateways()
 
 
 def filled(network: Network, later: Network) -> Network:
@@ -75,7 +85,18 @@ def filled(network: Network, later: Network) -> Network:
             found[where] = before
     versions = {address.version for address in network.nat_to}
     nat_to = (*network.nat_to, *(address for address in later.nat_to if address.version not in versions))
-    return Network(found, later.gaps, nat_to, network.reserved | _needed(found))
+    return Network(found, later.gaps, nat_to, later.own, later.needed | _needed(found))
+
+
+def _written(configs: Sequence[PeerConfig], router_id: IPAddress | None) -> frozenset[IPAddress]:
+    """What the file names: a peer without a route is one all the same, and as a VIP would never have one."""
+    named = (
+        address
+        for config in configs
+        for address in (config.address, config.local_address, config.next_hop4, config.next_hop6)
+        if address is not None
+    )
+    return frozenset((*named, *((router_id,) if router_id is not None else ())))
 
 
 def _needed(found: Mapping[str, Peer]) -> frozenset[IPAddress]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from consulcast.executor.bgp.events import Session
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import Added, Found, PeerStatus, RouteState, SessionState
 from consulcast.model import Interface, IPAddress, Prefix, Route, Translation
 
@@ -106,8 +108,25 @@ class NoSpeaker:
             for peer in self._peers
         )
 
+    def configured(self) -> tuple[Peer, ...]:
+        """Tell who would be told."""
+        return self._peers
+
     def look(self, peer: IPAddress, timeout: float = 1.0) -> None:
         """There is no session to look at."""
+
+    def told(self, prefix: Prefix, timeout: float = 1.0) -> tuple[Told, ...]:
+        """Nobody was told anything."""
+        return ()
+
+    def seen(self) -> Mapping[IPAddress, Session]:
+        """No session is up."""
+        return {}
+
+    @property
+    def last_child_error(self) -> str:
+        """There is no ExaBGP."""
+        return ""
 
     def complete(self) -> None:
         """Nobody waits for that."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gevent
@@ -47,24 +48,28 @@ class ExecProbe:
         """Run it once."""
         with self._turn:
             try:
-                return _Run(self._programs.current.find(self._target)).look(timeout)
+                return Run(self._programs.current.find(self._target)).look(timeout)
             except OSError as error:
                 return Look(None, f"the command could not be started: {error.strerror}")
             except (BadValue, CannotStart) as error:
                 return Look(None, str(error))
 
 
-class _Run:
-    """One run of a command."""
+class Run:
+    """One run of a command, which reads ``given`` and has ``variables`` besides its environment.
 
-    def __init__(self, command: Command) -> None:
+    Starting it raises ``OSError`` and ``CannotStart``.
+    """
+
+    def __init__(self, command: Command, given: bytes = b"", variables: Mapping[str, str] | None = None) -> None:
         self._ended = Event()
         self._status = 0
         self._tail = b""
         self._output, theirs = os.pipe()
         try:
             os.set_blocking(self._output, False)
-            self._pid = self._spawn(command, theirs)
+            with _readable(given) as theirs_to_read:
+                self._pid = self._spawn(command, theirs_to_read, theirs, variables or {})
         except BaseException:
             os.close(self._output)
             raise
@@ -88,10 +93,10 @@ class _Run:
             how = f"did not end within {timeout:g} s and was killed"
         return Look(bool(in_time) and code == 0, ": ".join(filter(None, (how, self._last_line()))))
 
-    def _spawn(self, command: Command, output: int) -> int:
-        line, environment = launch.line(command), launch.environment(command)
+    def _spawn(self, command: Command, given: int, output: int, variables: Mapping[str, str]) -> int:
+        line, environment = launch.line(command), {**launch.environment(command), **variables}
         actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, given, 0),
             (os.POSIX_SPAWN_DUP2, output, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
@@ -142,3 +147,16 @@ class _Run:
         lines = self._tail.decode(errors="replace").strip().splitlines()
         line = "".join(letter if letter.isprintable() else " " for letter in lines[-1]) if lines else ""
         return line.strip()[:_LINE]
+
+
+@contextlib.contextmanager
+def _readable(given: bytes) -> Iterator[int]:
+    """A descriptor to read from. Memory, not a pipe: it takes any size, and who does not read it holds up nobody."""
+    descriptor = os.memfd_create("given") if given else os.open(os.devnull, os.O_RDONLY)
+    try:
+        if given:
+            os.write(descriptor, given)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -19,11 +19,13 @@ from consulcast.monitors.tcp import TcpProbe
 class Resources:
     """What bounds the probes: places for commands and for connections, quick ones and slow ones; and the commands.
 
-    The slow ones mostly sleep: a hundred commands that hang until their time-out take 50 places, at 10 s and 5 s.
+    The slow ones mostly sleep: a hundred commands that hang until their time-out take 50 places, at 10 s and 5 s. Of
+    connections there are as many slow places as all sources together may have monitors (policy.py): who has some that
+    hang must not keep others' from being looked at.
     """
 
     commands: Lanes = field(default_factory=lambda: Lanes(16, 128))
-    connections: Lanes = field(default_factory=lambda: Lanes(32, 128))
+    connections: Lanes = field(default_factory=lambda: Lanes(128, 12_000))
     programs: Programs = field(default_factory=Programs)
 
 

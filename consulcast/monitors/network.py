@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 from collections.abc import Callable
-from typing import Any
 
 import gevent
-from gevent import monkey, socket
-from gevent.threadpool import ThreadPool
+from gevent import socket
 
+from consulcast.monitors import names
+from consulcast.monitors.names import Address
 from consulcast.monitors.probe import Look, failed
 from consulcast.monitors.targets import Endpoint
-
-_THREADS = 4
-_getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 
 
 def within(timeout: float, look: Callable[[], Look]) -> Look:
@@ -49,16 +45,9 @@ def connect(endpoint: Endpoint, kind: int = socket.SOCK_STREAM) -> socket.socket
     raise refusal
 
 
-def _addresses(endpoint: Endpoint, kind: int) -> list[tuple[int, tuple[Any, ...]]]:
+def _addresses(endpoint: Endpoint, kind: int) -> list[Address]:
     try:
         literal = ipaddress.ip_address(endpoint.host)
     except ValueError:
-        found = _threads().apply(_getaddrinfo, (endpoint.host, endpoint.port, 0, kind))
-        return [(family, address) for family, _, _, _, address in found]
+        return names.resolve(endpoint.host, endpoint.port, kind)
     return [(socket.AF_INET6 if literal.version == 6 else socket.AF_INET, (endpoint.host, endpoint.port))]
-
-
-@functools.cache
-def _threads() -> ThreadPool:
-    """Threads of our own for names: a resolver that hangs must not keep Consul's client from the hub's threads."""
-    return ThreadPool(_THREADS)

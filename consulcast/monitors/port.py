@@ -57,13 +57,13 @@ class _Watched:
 
 
 class Ports:
-    """Looks at all ports that were ``set``, and hands each look that counts to ``take``.
+    """Looks at all ports that were ``set``, and hands each look that counts to ``take``, with when it began.
 
     A look counts when the monitor's interval is over, and whenever it differs from the one before.
     """
 
     def __init__(
-        self, take: Callable[[MonitorSpec, Look], None], spawn: Callable[..., gevent.Greenlet[..., Any]]
+        self, take: Callable[[MonitorSpec, Look, float], None], spawn: Callable[..., gevent.Greenlet[..., Any]]
     ) -> None:
         self._take = take
         self._spawn = spawn
@@ -91,6 +91,11 @@ class Ports:
             self._closed.watch(self._by_port)  # before the look, so that nothing is missed between the two
         self._wake.set()
 
+    def due(self, spec: MonitorSpec) -> float | None:
+        """When the next look at a port counts, whatever it sees."""
+        watched = self._watched.get(spec)
+        return None if watched is None else watched.due
+
     def stop(self) -> None:
         """Look no more."""
         gevent.killall(self._greenlets)
@@ -107,7 +112,8 @@ class Ports:
         try:
             self._closed = Closed()
         except OSError as error:
-            log.warning("closed listeners are seen at the interval only: the kernel does not tell of them: %s", error)
+            text = "closed listeners are seen at the interval only: the kernel does not tell of them: %s"
+            log.warning(text, error, extra={"reason": "no-kernel-events"})
         else:
             self._greenlets.append(self._spawn(self._listen, self._closed))
 
@@ -152,7 +158,7 @@ class Ports:
                 looks = {spec: _judge(watched, listening) for spec, watched in group.items()}
             for spec, look in looks.items():
                 if group[spec].counts(look, now):
-                    self._take(spec, look)
+                    self._take(spec, look, now)
 
 
 def _dump(protocol: str, port: int) -> Listening | OSError:

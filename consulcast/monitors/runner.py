@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 from gevent.pool import Group
 
+from consulcast.instruments import Instruments
 from consulcast.model import Health, MonitorSpec, Reason, Verdict, VerdictKey
 from consulcast.monitors import factory, schedule
 from consulcast.monitors.counter import Counter
@@ -29,6 +30,21 @@ _REASONS = {
 _NAME = 80  # characters of a monitor's text in a verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How a monitor stands: its pace as filled in, and how many looks in a row have spoken against its health.
+
+    ``at`` and ``next_at``: when it looked last and will look next, of the monotonic clock. ``trouble``: why it could
+    not look at all; "" if it could.
+    """
+
+    pace: schedule.Pace
+    against: int = 0
+    at: float | None = None
+    next_at: float | None = None
+    trouble: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class _Watched:
     """A monitor, whichever apps have it: its counter and its last verdict."""
@@ -37,6 +53,8 @@ class _Watched:
     counter: Counter = field(default_factory=Counter)
     verdict: Verdict | None = None
     trouble: str = ""
+    at: float | None = None  # of the last look
+    next_at: float | None = None
     greenlet: gevent.Greenlet[..., Any] | None = None
     ended: bool = False  # nobody wants it any more
 
@@ -54,12 +72,15 @@ class Monitors:
         defaults: Defaults | None = None,
         resources: Resources | None = None,
         make: Callable[[MonitorSpec, Resources], Probe] = factory.probe,
+        instruments: Instruments | None = None,
     ) -> None:
         self._on_change = on_change
         self._on_failure = on_failure
         self._defaults = defaults or Defaults()
         self._resources = resources or Resources()
         self._make = make
+        self._instruments = instruments or Instruments()
+        self.changed_at = 0.0  # when it was seen what ``on_change`` was last called for
         self._greenlets: Group = Group()
         self._ports = Ports(self._take_port, self._spawn)
         self._running = False
@@ -74,6 +95,15 @@ class Monitors:
             pairs = ((key, self._watched[key.monitor].verdict) for key in self._wanted)
             self._verdicts = {key: verdict for key, verdict in pairs if verdict is not None}
         return self._verdicts
+
+    def looked(self, spec: MonitorSpec) -> Looked | None:
+        """Tell how a monitor stands; ``None``: it is not one that is looked at here."""
+        watched = self._watched.get(spec)
+        if watched is None:
+            return None
+        next_at = self._ports.due(spec) if spec.kind == "port" else watched.next_at
+        pace = schedule.pace(spec, self._defaults)
+        return Looked(pace, watched.counter.against, watched.at, next_at, watched.trouble)
 
     def set(self, wanted: Iterable[VerdictKey], defaults: Defaults | None = None) -> None:
         """Replace all that is wanted, and the defaults if given. Monitors that stay are not disturbed."""
@@ -127,19 +157,22 @@ class Monitors:
             look = probe.look(schedule.pace(spec, self._defaults).timeout)
             if watched.ended:
                 return
-            self._take(watched, look)
+            now = time.monotonic()
+            self._take(watched, look, now - started, now)
             looks += 1
             pause = schedule.next_look(spec, schedule.pace(spec, self._defaults), watched.counter, looks)
-            gevent.sleep(max(0.0, started + pause - time.monotonic()))
+            watched.next_at = started + pause
+            gevent.sleep(max(0.0, watched.next_at - time.monotonic()))
 
-    def _take_port(self, spec: MonitorSpec, look: Look) -> None:
+    def _take_port(self, spec: MonitorSpec, look: Look, began: float) -> None:
         watched = self._watched.get(spec)
-        if watched is not None:
-            self._take(watched, look)
+        if watched is not None:  # one look serves all of them, and follows at once from what the kernel says
+            self._take(watched, look, time.monotonic() - began, began)
 
-    def _take(self, watched: _Watched, look: Look) -> None:
-        """Take in one look."""
-        spec, former = watched.spec, watched.verdict
+    def _take(self, watched: _Watched, look: Look, seconds: float, seen_at: float) -> None:
+        """Take in one look that took so long."""
+        self._instruments.looked(watched.spec.kind, look.passed, seconds)
+        spec, former, watched.at = watched.spec, watched.verdict, time.monotonic()
         pace = schedule.pace(spec, self._defaults)
         detail = f"monitor {_name(spec)}: {look.detail}"
         if look.passed is None:
@@ -157,13 +190,16 @@ class Monitors:
         if watched.verdict != former:
             self._verdicts = None
         if changed:
+            self.changed_at = seen_at
             self._on_change()
 
     def _in_trouble(self, watched: _Watched, why: str) -> None:
         """It could not be looked at all: that says nothing of the service, and its verdict stands."""
         if watched.trouble != why:
             watched.trouble = why
-            log.warning("monitor %s cannot look, its verdict stands: %s", _name(watched.spec), why)
+            name = _name(watched.spec)
+            extra = {"monitor": name, "reason": "monitor-blind", "detail": why}
+            log.warning("monitor %s cannot look, its verdict stands: %s", name, why, extra=extra)
 
     def _spawn(self, run: Callable[..., None], *arguments: object) -> gevent.Greenlet[..., Any]:
         def guarded() -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from gevent import socket
 
+from consulcast.model import IPAddress
+
 NETLINK_SOCK_DIAG = 4
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
@@ -24,12 +26,14 @@ _QUERY = struct.Struct("=BBBxI")  # struct inet_diag_req_v2: family, protocol, e
 _CODE = struct.Struct("=i")
 _LAST_ERROR = 4095  # the kernel's MAX_ERRNO
 _SOCKET_ID = struct.Struct(">HH16s16s12s")  # struct inet_diag_sockid: ports, addresses, interface and cookie
+_RETRANSMITS = 3  # place of idiag_retrans in struct inet_diag_msg
 _MESSAGE = 72  # bytes of struct inet_diag_msg, after which attributes come
 _ATTRIBUTE = struct.Struct("=HH")
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 # TCP_LISTEN; a UDP socket that is bound and not connected is in TCP_CLOSE
 _LISTENING = {"tcp": 1 << 10, "udp": 1 << 7}
+_SYN_SENT = 1 << 2
 _MAPPED = bytes(10) + b"\xff\xff"
 _BUFFER = 1 << 17
 
@@ -51,15 +55,43 @@ class Listener:
 
 def listeners(protocol: str, port: int = 0) -> Iterator[Listener]:
     """All listeners of a protocol, or those of one port. Raises ``OSError``."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as kernel:
+    with _ask() as kernel:
         for family in _FAMILIES:
             query = _QUERY.pack(family, _PROTOCOLS[protocol], 0, _LISTENING[protocol])
-            query += _SOCKET_ID.pack(port, 0, b"", b"", bytes(4) + b"\xff" * 8)  # INET_DIAG_NOCOOKIE
-            kernel.send(_HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + query)
-            yield from _answers(kernel)
+            yield from map(parse, _dump(kernel, query + _socket_id(port, 0)))
 
 
-def _answers(kernel: socket.socket) -> Iterator[Listener]:
+def unanswered(address: IPAddress, port: int) -> int | None:
+    """How often SYNs to a port elsewhere were sent again so far; ``None``: no connection is being made.
+
+    Raises ``OSError``.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with _ask() as kernel:
+        query = _QUERY.pack(family, socket.IPPROTO_TCP, 0, _SYN_SENT) + _socket_id(0, port)
+        sent_again = None
+        for message in _dump(kernel, query):
+            _, _, _, other, _ = _SOCKET_ID.unpack_from(message, 4)
+            if other[: len(address.packed)] == address.packed:
+                sent_again = max(sent_again or 0, message[_RETRANSMITS])
+        return sent_again
+
+
+def _ask() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+
+
+def _socket_id(port: int, other_port: int) -> bytes:
+    return _SOCKET_ID.pack(port, other_port, b"", b"", bytes(4) + b"\xff" * 8)  # INET_DIAG_NOCOOKIE
+
+
+def _dump(kernel: socket.socket, query: bytes) -> Iterator[bytes]:
+    kernel.send(_HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + query)
+    return _answers(kernel)
+
+
+def _answers(kernel: socket.socket) -> Iterator[bytes]:
+    """Yield each ``struct inet_diag_msg`` of an answer, with its attributes."""
     while True:
         data = kernel.recv(_BUFFER)
         at = 0
@@ -73,7 +105,7 @@ def _answers(kernel: socket.socket) -> Iterator[Listener]:
                 raise OSError(number, os.strerror(number))
             if len(body) < _MESSAGE:
                 raise OSError(errno.EBADMSG, "an answer of sock_diag is cut short")
-            yield parse(body)
+            yield body
             at += (length + 3) & ~3
 
 

@@ -7,13 +7,15 @@ import msgspec
 from flask import Blueprint, Response, request
 from gevent.lock import BoundedSemaphore
 
+from consulcast.explain.explanation import Unknown
 from consulcast.model import Refused, Source
-from consulcast.registration import check_name
+from consulcast.registration import MAX_TEXT, check_name
 from consulcast.web.bodies import (
     AppBody,
     AppRequest,
     AppsBody,
     ConsulBody,
+    ExplanationBody,
     PeerBody,
     PeersBody,
     PlanBody,
@@ -22,6 +24,7 @@ from consulcast.web.bodies import (
     VipsBody,
 )
 from consulcast.web.errors import Failed, Problem, refused
+from consulcast.web.guard import VOUCHED
 from consulcast.web.view import View
 
 # To read a large file takes a tenth of a second, and nothing else is done meanwhile: whoever may only read may not have
@@ -47,7 +50,7 @@ def blueprint(view: View) -> Blueprint:
 
     @urls.put("/v1/apps/<anything:name>")
     def register(name: str) -> Response:
-        verdict = view.register(_read(AppRequest).registration(name))
+        verdict = view.register(_read(AppRequest).registration(name), vouched=request.environ[VOUCHED])
         if isinstance(verdict, Refused):
             raise refused(verdict)
         return _json(AppBody.of(verdict))
@@ -70,6 +73,15 @@ def blueprint(view: View) -> Blueprint:
     @urls.get("/v1/consul")
     def consul() -> Response:
         return _json(ConsulBody.of(view.consul()))
+
+    @urls.get("/v1/explain/<anything:target>")
+    def explain(target: str) -> Response:
+        if len(target) > MAX_TEXT:
+            raise Failed(400, Problem.BAD_REQUEST, f"a target has at most {MAX_TEXT} characters")
+        found = view.explain(target)
+        if isinstance(found, Unknown):
+            raise Failed(404, found.reason, "\n".join([found.line, *found.hints]))
+        return _json(ExplanationBody.of(found))
 
     @urls.post("/v1/reload")
     def reload() -> Response:

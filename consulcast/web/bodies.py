@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from consulcast import outlook
 from consulcast.changes import Change, Kind
 from consulcast.executor.protocols import PeerStatus
+from consulcast.explain.explanation import Explanation, Mark, Stage
 from consulcast.model import Stale
 from consulcast.registration import MAX_TEXT, MAX_VALUES, Registration
 from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipState, VipView
@@ -240,7 +241,7 @@ class EventsBody(Struct):
     last: Annotated[int, Meta(ge=0, description="Number of the newest change: ask for those after it.")]
 
 
-class StepBody(Struct):
+class PlannedBody(Struct):
     """One thing that a reload would do."""
 
     kind: outlook.Kind
@@ -253,14 +254,50 @@ class StepBody(Struct):
 class PlanBody(Struct):
     """What a reload would do now, from the file as it is and what Consul and the monitors say."""
 
-    steps: list[StepBody]
+    steps: list[PlannedBody]
     unknown: Annotated[list[str], Meta(description="What cannot be known beforehand.")]
 
     @classmethod
     def of(cls, seen: outlook.Outlook) -> PlanBody:
         """Write it."""
-        steps = [StepBody(step.kind, step.subject, step.action, step.reason, step.detail) for step in seen.steps]
+        steps = [PlannedBody(step.kind, step.subject, step.action, step.reason, step.detail) for step in seen.steps]
         return cls(steps, list(seen.unknown))
+
+
+class StepBody(Struct):
+    """One link of the chain from a service's tags to the routers."""
+
+    stage: Stage
+    about: Annotated[str, Meta(description="source:id of an app, a VIP, or a peer.")]
+    mark: Mark
+    reason: Annotated[str, Meta(description="Stable code; empty: there is none.")]
+    text: str
+    values: Annotated[
+        dict[str, str | int | float | bool | None], Meta(description="The figures behind the text: docs/api.md.")
+    ]
+
+
+class ExplanationBody(Struct):
+    """Whether something is announced from this host, and if not, why not."""
+
+    target: str
+    announced: bool
+    line: Annotated[str, Meta(description="The answer in one line.")]
+    reason: Annotated[str, Meta(description="Stable code of the true cause.")]
+    cause: Annotated[str, Meta(description="It in words; empty: it is announced.")]
+    todo: Annotated[str, Meta(description="What to do about it.")]
+    steps: Annotated[list[StepBody], Meta(description="The whole chain, in its order.")]
+    events: Annotated[list[EventBody], Meta(description="The last changes of all that is concerned, the oldest first.")]
+
+    @classmethod
+    def of(cls, told: Explanation) -> ExplanationBody:
+        """Write the explanation."""
+        steps = [
+            StepBody(step.stage, step.about, step.mark, step.reason, step.text, dict(step.values))
+            for step in told.steps
+        ]
+        events = [EventBody.of(change) for change in told.changes]
+        return cls(told.target, told.announced, told.line, told.reason, told.cause, told.todo, steps, events)
 
 
 class StatusBody(Struct):

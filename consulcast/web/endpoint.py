@@ -42,6 +42,7 @@ class Endpoint:
                 "HTTP on %s can be reached from elsewhere: for reading; changes are taken from this host alone "
                 "(loopback) until api.tokens_file is set",
                 ", ".join(open_to),
+                extra={"reason": "http-without-tokens"},
             )
         for server in self._servers:
             server.start()

@@ -13,6 +13,7 @@ from consulcast.model import Refused
 from consulcast.notation import BadValue
 from consulcast.registration import Registration
 from consulcast.web.errors import Failed, Problem, refused
+from consulcast.web.guard import VOUCHED
 from consulcast.web.view import Messages, SessionInfo, View
 
 METHODS = ("GET", "POST")  # GoCast looks at the query alone, whatever the method
@@ -34,7 +35,7 @@ def blueprint(view: View) -> Blueprint:
 
     @url("/register")
     def register() -> Response:
-        verdict = view.register(_registration())
+        verdict = view.register(_registration(), vouched=request.environ[VOUCHED])
         if isinstance(verdict, Refused):
             raise refused(verdict)
         return _text("")

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Whoever speaks for somebody else says so in one of these; a proxy on this host must not lend its callers its place.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
+VOUCHED = "consulcast.vouched"  # in a request's environ: whether somebody stands behind what the caller says he is
 _ANSWERED = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -44,16 +45,24 @@ def _refuse_cross_site() -> None:
     """What a browser sends for another site's page changes nothing here.
 
     ``Sec-Fetch-Site`` is ``none`` for what the user typed (W3C Fetch Metadata, section 2.4); programs send neither
-    header. ``same-site`` is another port or host name, so another program.
+    header. ``same-site`` is another port or host name, so another program. A browser tells it to https and to loopback
+    alone (section 3), and the origin of an image or a link never: where it says neither, it may be for anybody's page.
     """
     if request.method in ("GET", "HEAD") and request.path not in CHANGING:
         return
     site = request.headers.get("Sec-Fetch-Site", "none").strip().lower()
     origin = request.headers.get("Origin")
+    if "Sec-Fetch-Site" not in request.headers and origin is None and _is_browser():
+        raise Failed(403, Problem.CROSS_SITE, "a browser sent this, and does not say for which page: use a program")
     if site not in ("none", "same-origin"):
         raise Failed(403, Problem.CROSS_SITE, f"a browser sent this for another site's page (Sec-Fetch-Site: {site})")
     if origin is not None and (request.scheme, _host().lower()) != _scheme_and_host(origin):
         raise Failed(403, Problem.CROSS_SITE, f"a browser sent this for a page of {origin}")
+
+
+def _is_browser() -> bool:
+    """Every browser begins so, and no page can have it say otherwise without asking first (a CORS preflight)."""
+    return request.headers.get("User-Agent", "").startswith("Mozilla/") and "Authorization" not in request.headers
 
 
 def _host() -> str:
@@ -92,13 +101,15 @@ def _refuse_strangers(door: Door) -> Callable[[], None]:
                 *(403, Problem.FOREIGN_HOST),
                 f"{_host()!r} is no name of this host: ask by address, or add the name to api.hosts",
             )
+        request.environ[VOUCHED] = settings.access.vouches(peer)
         denied = decide(settings.access, peer, authorization, scope)
         if denied is None:
             return
         if denied.code == 401 and authorization is not None:
             last = gate.failed(peer, now)
             more = "; tokens from there are not looked at for a while" if last else ""
-            log.warning("%s: a wrong token, for %s %s%s", peer.client, request.method, request.path, more)
+            extra = {"client": str(peer.client), "reason": "wrong-token"}
+            log.warning("%s: a wrong token, for %s %s%s", peer.client, request.method, request.path, more, extra=extra)
         headers = {"WWW-Authenticate": denied.challenge} if denied.challenge else {}
         problem = Problem.UNAUTHORIZED if denied.code == 401 else Problem.FORBIDDEN
         raise Failed(denied.code, problem, denied.message, headers)

@@ -245,4 +245,5 @@ class Handler(WSGIHandler):
     def _log_error(self, t: Any, v: Any, tb: Any) -> None:
         if not issubclass(t, gevent.GreenletExit):
             # Without the query: what stands there may be somebody's secret.
-            log.error("request %s %r failed", self.command, self._url.partition("?")[0], exc_info=(t, v, tb))
+            path, extra = self._url.partition("?")[0], {"reason": "request-failed"}
+            log.error("request %s %r failed", self.command, path, exc_info=(t, v, tb), extra=extra)

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from consulcast import __version__
 from consulcast.consul.errors import KINDS
 from consulcast.executor.protocols import SessionState
-from consulcast.web.view import ConsulView, View
+from consulcast.web.view import ConsulView, View, VipState
 
 L = TypeVar("L", bound=tuple[str, ...])  # values of labels
 
@@ -49,17 +49,22 @@ class Figures(Collector):
         yield gauge("build_info", "The running version.", ("version", "python"), {_VERSION: 1})
         yield from self._apps_and_vips()
         yield from self._peers()
+        yield from self._messages()
         consul = self._view.consul()
         if consul is not None:
             yield from _consul(consul)
         repairs = {(kind,): number for kind, number in self._view.repairs().items()}
         yield counter("repairs", "Things found other than they should be, and repaired.", ("kind",), repairs)
+        yield from self._view.measured()
 
     def _apps_and_vips(self) -> Iterator[Metric]:
         apps = Counter((app.key.source.value, app.state.value, app.reason.value) for app in self._view.apps())
         yield gauge("apps", "Apps by where they come from and how they are.", ("source", "state", "reason"), apps)
-        vips = Counter((vip.state.value, vip.reason.value) for vip in self._view.vips())
+        found = self._view.vips()
+        vips = Counter((vip.state.value, vip.reason.value) for vip in found)
         yield gauge("vips", "VIPs by how they are on this host.", ("state", "reason"), vips)
+        announced = {(str(vip.vip), vip.reason.value): vip.state is VipState.ANNOUNCED for vip in found}
+        yield gauge("vip_announced", "Whether the VIP is announced, and why it is not.", ("vip", "reason"), announced)
 
     def _peers(self) -> Iterator[Metric]:
         peers = {(str(peer.address),): peer for peer in self._view.peers()}
@@ -67,6 +72,16 @@ class Figures(Collector):
         yield gauge("peer_up", "Whether the BGP session with the peer is established.", ("peer",), up)
         flaps = {key: peer.flaps for key, peer in peers.items()}
         yield counter("peer_flaps", "Times the BGP session went from up to down.", ("peer",), flaps)
+
+    def _messages(self) -> Iterator[Metric]:
+        found = {
+            (str(peer), direction, kind): getattr(messages, kind)
+            for peer, both in self._view.sent().items()
+            for direction, messages in zip(("sent", "received"), both, strict=True)
+            for kind in ("open", "update", "keepalive", "notification")
+        }
+        labels = ("peer", "direction", "type")
+        yield counter("peer_messages", "BGP messages of the present session, as ExaBGP last told.", labels, found)
 
 
 def _consul(consul: ConsulView) -> Iterator[Metric]:

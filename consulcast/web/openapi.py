@@ -17,6 +17,7 @@ from consulcast.web.bodies import (
     AppsBody,
     ConsulBody,
     EventsBody,
+    ExplanationBody,
     PeersBody,
     PlanBody,
     StatusBody,
@@ -32,7 +33,7 @@ _ERRORS = {
     400: "The request or a value of it cannot be read",
     401: "No token was sent, or one that is not known",
     403: "The caller may not, or a browser sent it on behalf of another site",
-    404: "There is no such app",
+    404: "There is no such app; of an explanation: nobody asks for it, and the message says what may be meant",
     409: "Not allowed: the reason code and the text are those of the log",
     413: "The body is too large",
     415: "The body is not JSON",
@@ -57,7 +58,19 @@ def blueprint() -> Blueprint:
 
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
-    shapes = (AppRequest, AppBody, AppsBody, VipsBody, PeersBody, ConsulBody, EventsBody, PlanBody, StatusBody, Error)
+    shapes = (
+        AppRequest,
+        AppBody,
+        AppsBody,
+        VipsBody,
+        PeersBody,
+        ConsulBody,
+        EventsBody,
+        ExplanationBody,
+        PlanBody,
+        StatusBody,
+        Error,
+    )
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -125,6 +138,13 @@ def _list(form: str) -> Json:
 
 
 _APP: Json = {"name": "name", "in": "path", "required": True, "schema": _NAME}
+_TARGET: Json = {
+    "name": "target",
+    "in": "path",
+    "required": True,
+    "description": "An app (source:id), a service's name or id, a VIP, a prefix, or an address",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "format": "target"},
+}
 _WISH = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AppRequest"}}}}
 
 _COUNT: Json = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
@@ -151,6 +171,13 @@ _API: Json = {
     "/v1/vips": {"get": _operation("vips", "Every VIP that is asked for", 200, _json("VipsBody", "The VIPs"))},
     "/v1/peers": {"get": _operation("peers", "Every BGP neighbour", 200, _json("PeersBody", "The peers"))},
     "/v1/consul": {"get": _operation("consul", "What is known of Consul", 200, _json("ConsulBody", "What is known"))},
+    "/v1/explain/{target}": {
+        "parameters": [_TARGET],
+        "get": _operation(
+            *("explain", "Is it announced from this host, and if not, why not?", 200),
+            *(_json("ExplanationBody", "The answer, its chain of reasons, and the last changes"), 400, 404),
+        ),
+    },
     "/v1/events": {
         "get": _operation(
             *("events", "The last changes of state, the oldest first", 200, _json("EventsBody", "The changes"), 400),

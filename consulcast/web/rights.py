@@ -92,6 +92,10 @@ class Access:
         """Whether a caller can show who he is."""
         return self.tokens_set or self.clients is not None
 
+    def vouches(self, peer: Peer) -> bool:
+        """Whether who may register may because of who he is, or of the file's word; not for being on this host."""
+        return peer.owner or self.authenticates or self.here is not None
+
     def anonymous(self, here: bool) -> Collection[str]:
         """Return the scopes of callers who show nothing."""
         if here:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from prometheus_client.core import Metric
+
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus
+from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.outlook import Outlook
 from consulcast.registration import Registration
@@ -114,8 +117,11 @@ class ConsulView:
 class View(Protocol):
     """The daemon, seen from the web."""
 
-    def register(self, registration: Registration) -> AppView | Refused:
-        """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
+    def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
+        """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``.
+
+        ``vouched``: the caller has shown who he is, or the file lets him without.
+        """
 
     def unregister(self, name: str) -> bool:
         """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""
@@ -138,6 +144,15 @@ class View(Protocol):
     @property
     def changes(self) -> Changes:
         """What has changed since the start."""
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Say whether an app or a VIP is announced, and if not, why not."""
+
+    def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
+        """BGP messages sent and received in every session that is up, as ExaBGP last told."""
+
+    def measured(self) -> Iterable[Metric]:
+        """What the parts count and time themselves."""
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

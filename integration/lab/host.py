@@ -110,6 +110,11 @@ class Link:
         """Plug it in again."""
         _ip("-n", self.left.netns, "link", "set", self.right.name, "up")
 
+    def remove(self) -> None:
+        """Take it away, if it is there still."""
+        command = ["ip", "-n", self.left.netns, "link", "delete", self.right.name]
+        subprocess.run(command, capture_output=True, check=False)
+
 
 class Lab:
     """Everything that one test makes; removed, in reverse order, when the ``with`` block ends."""
@@ -121,6 +126,7 @@ class Lab:
         self.dir.chmod(0o711)  # FRR's own user reaches its folder in it
         self.processes: list[Process] = []
         self._hosts: list[Host] = []
+        self._links: list[Link] = []
         self._exit = contextlib.ExitStack()
         self._logs = itertools.count(1)
 
@@ -137,6 +143,9 @@ class Lab:
         try:
             self._exit.close()
         finally:
+            for link in self._links:
+                link.remove()  # the kernel takes its time with what goes together with a namespace
+            self._links.clear()
             for host in self._hosts:
                 _remove(host.netns)
             self._hosts.clear()
@@ -154,7 +163,8 @@ class Lab:
 
     def link(self, left: Host, right: Host, *addresses: str) -> Link:
         """Connect two hosts; ``addresses`` go to the left and the right end in turn."""
-        return Link(left, right, addresses)
+        self._links.append(Link(left, right, addresses))
+        return self._links[-1]
 
     def spawn(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
         """Start a program on the machine itself; see ``Host.spawn`` for one on a host."""

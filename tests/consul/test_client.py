@@ -213,6 +213,36 @@ def test_a_body_of_another_shape_is_garbage(answering: Answering, body: str | by
         client(answering(reply(body))).catalog_node("n1")
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_that_is_too_long_is_not_taken_in_and_its_connection_goes(
+    answering: Answering, monkeypatch: pytest.MonkeyPatch, chunked: bool
+) -> None:
+    monkeypatch.setattr("consulcast.consul.transport.LONGEST", 20)
+    monkeypatch.setattr("consulcast.consul.transport._PIECE", 4)
+    lengths = iter((18, 100, 18))
+
+    def answer(_: Request) -> bytes:
+        body = json.dumps("x" * next(lengths))
+        return chunks(body) if chunked else reply(body)
+
+    server = answering(answer)
+    asking = client(server)
+    assert asking.status_leader() == "x" * 18
+    with pytest.raises(Garbage, match="answers with more than"):
+        asking.status_leader()
+    assert asking.status_leader() == "x" * 18
+    assert server.connections == 2
+
+
+def chunks(body: str) -> bytes:
+    """The same answer in chunks of a byte."""
+    return (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"".join(b"1\r\n%c\r\n" % letter for letter in body.encode())
+        + b"0\r\n\r\n"
+    )
+
+
 @pytest.mark.parametrize("index", [None, "", "abc", "1.5"])
 def test_a_query_without_a_usable_index_is_garbage(answering: Answering, index: str | None) -> None:
     headers = {} if index is None else {"X-Consul-Index": index}
@@ -376,3 +406,8 @@ def test_consul_without_the_internal_endpoint_says_nothing_about_rights(answerin
 def test_an_answer_to_another_number_of_questions_is_garbage(answering: Answering) -> None:
     with pytest.raises(Garbage):
         client(answering(reply("[]"))).missing_rights([Right("node", "n1")])
+
+
+def test_the_agent_names_its_node(answering: Answering) -> None:
+    server = answering(reply('{"Config": {"NodeName": "web-1", "Datacenter": "dc1"}, "Member": {}}'))
+    assert client(server).agent_node() == "web-1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -329,6 +330,7 @@ def test_most_apps_gone_at_once_are_held_and_then_believed(watched: Setup, caplo
 
 
 def test_a_source_with_other_settings_goes_on_from_what_the_former_one_believes(watched: Setup, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "consulcast")
     watched.consul.register("web")
     watched.source.start()
     watched.synced("dns", "web")
@@ -342,6 +344,7 @@ def test_a_source_with_other_settings_goes_on_from_what_the_former_one_believes(
         failed=watched.failures.append,
         hold_down=HoldDown(0.5, 0.5),
     )
+    caplog.clear()
     source.inherit(watched.source)
     assert source.state is watched.source.state
     watched.source = source
@@ -351,7 +354,7 @@ def test_a_source_with_other_settings_goes_on_from_what_the_former_one_believes(
     watched.until(lambda: "2 of 2 apps would go at once" in source.state.stale_reason)
     assert watched.ids == {"dns", "web"}
     watched.synced()
-    assert "in sync" not in caplog.text, "it never was out of it"
+    assert caplog.text.count("in sync with Consul") == 1, "the new settings work, and that is worth a line"
 
 
 def test_a_source_for_another_node_inherits_nothing(watched: Setup) -> None:
@@ -448,3 +451,26 @@ def test_a_defect_behind_on_change_is_told(watched: Setup, monkeypatch: pytest.M
     watched.until(lambda: bool(watched.failures))
     assert {type(failure) for failure in watched.failures} == {ZeroDivisionError}
     watched.failures.clear()
+
+
+def test_change_is_dated_from_the_answer_that_brought_it_and_not_from_what_came_of_it(watched: Setup) -> None:
+    watched.source.start()
+    watched.synced("dns")
+    before = time.monotonic()
+    watched.consul.register("web")
+    watched.synced("dns", "web")
+    assert before <= watched.source.changed_at <= time.monotonic()
+
+
+@pytest.mark.parametrize("watched", [{"hold_down": HoldDown(0.5, 0.3)}], indirect=True)
+def test_service_that_goes_after_a_hold_down_is_dated_from_its_end(watched: Setup) -> None:
+    for name in ("web", "www"):
+        watched.consul.register(name)
+    watched.source.start()
+    watched.synced("dns", "web", "www")
+    gevent.sleep(0.05)
+    before = time.monotonic()
+    for name in ("dns", "web", "www"):
+        watched.consul.deregister(name)
+    watched.synced()
+    assert watched.source.changed_at >= before + 0.3

@@ -848,3 +848,15 @@ def test_what_is_well_again_during_the_look_stays_well() -> None:
     seen.health_answered(health(check("dns", "critical")), 31)
     seen.settle(60)
     assert statuses(seen) == {"service:dns": "passing"}, "the former look says nothing of this"
+
+
+def test_what_we_have_published_ourselves_is_not_looked_at() -> None:
+    ours = Check("consulcast:cast", status="critical", service_id="consulcast:cast", service_name="cast")
+    seen = view("dns")
+    seen.catalog_answered(catalog("dns", "consulcast:cast"), 1)
+    seen.health_answered(health(check("dns"), ours), 1)
+    assert seen.services.keys() == {"dns"}
+    assert "consulcast:cast" not in seen.checks
+    seen.catalog_answered(catalog("dns"), 2)
+    seen.health_answered(health(check("dns")), 2)
+    assert not seen.doubts(100), "nothing is missed when it goes"

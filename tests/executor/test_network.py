@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, cast
 
+from consulcast.config import PeerConfig
 from consulcast.executor.bgp.peer import Peer
-from consulcast.executor.network import Network, filled
+from consulcast.executor.kernel import Kernel, Path
+from consulcast.executor.network import Network, filled, look
+from consulcast.executor.protocols import KernelError
+from consulcast.model import IPAddress
 
 
 def peer(number: int, **more: Any) -> Peer:
@@ -17,6 +21,28 @@ def peer(number: int, **more: Any) -> Peer:
 
 def network(*gaps: str, nat_to: tuple[str, ...] = (), **found: Peer) -> Network:
     return Network(found, gaps, tuple(map(ipaddress.ip_address, nat_to)), frozenset())
+
+
+def test_peers_that_the_file_names_are_no_vips_though_nobody_can_speak_to_them_yet() -> None:
+    class Nowhere:
+        """A kernel without a route."""
+
+        def path(self, destination: IPAddress) -> Path:
+            raise KernelError(f"no route to {destination}")
+
+        def device(self, name: str) -> int:
+            return 1
+
+        def own_addresses(self, other_than: int) -> frozenset[IPAddress]:
+            return frozenset([ipaddress.ip_address("198.51.100.1")])
+
+        def gateways(self) -> frozenset[IPAddress]:
+            return frozenset([ipaddress.ip_address("198.51.100.254")])
+
+    away = PeerConfig("bgp.peers[0]", ipaddress.ip_address("203.0.113.1"), 65010, 65001)
+    found = look([away], ipaddress.IPv4Address("192.0.2.1"), cast(Kernel, Nowhere()), "lo")
+    assert found.peers == ()
+    assert set(map(str, found.reserved)) == {"198.51.100.1", "198.51.100.254", "203.0.113.1", "192.0.2.1"}
 
 
 HOP6 = ipaddress.IPv6Address("2001:db8::1")

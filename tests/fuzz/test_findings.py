@@ -13,12 +13,20 @@ OK = b"HTTP/1.1 200 OK\r\nX-Consul-Index: 1\r\n"
 DEEP = b"[" * 3000
 STATE = b'{"version":1,"registrations":[%s]}'
 FOUND = {
-    "a chunk longer than memory": ("consul", b"\0" + OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"9" * 20, "garbage"),
-    "a body longer than memory": ("consul", b"\0" + OK + b"Content-Length: " + b"9" * 20 + b"\r\n\r\n{}", "garbage"),
+    "a chunk longer than memory": (
+        "consul",
+        b"\0" + OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"9" * 20,
+        "unreachable",
+    ),
+    "a body longer than memory": (
+        "consul",
+        b"\0" + OK + b"Content-Length: " + b"9" * 20 + b"\r\n\r\n{}",
+        "unreachable",
+    ),
     "a chunk as long as no memory": (
         "consul",
         b"\0" + OK + b"Transfer-Encoding: chunked\r\n\r\n0fffffffffffffff\r\n",
-        "garbage",
+        "unreachable",
     ),
     "a redirect that is not UTF-8": ("consul", b"\2HTTP/1.1 301 Moved\r\nLocation: /\xf3\r\n\r\n", "garbage"),
     "a status line of 60 KB": ("consul", b"\4HTTP/1" + b"[" * 60_000 + b"\r\n\r\n", "unreachable"),

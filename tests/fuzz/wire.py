@@ -277,7 +277,7 @@ def _kernel(data: bytes) -> str:
         DEVICE._take(netlink.Heard(heard, lost=False))
     try:
         list(netfilter.messages(data))
-        found = list(sock_diag._answers(cast(Any, _Kernel(data))))
+        found = list(map(sock_diag.parse, sock_diag._answers(cast(Any, _Kernel(data)))))
     except OSError:
         return "OSError"
     return f"{min(len(heard), 3)} messages, {min(len(found), 3)} listeners"

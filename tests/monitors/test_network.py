@@ -43,13 +43,49 @@ def test_name_that_does_not_resolve_fails(monkeypatch: pytest.MonkeyPatch) -> No
     def unknown(*_: object) -> object:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr("consulcast.monitors.network._getaddrinfo", unknown)
+    monkeypatch.setattr("consulcast.monitors.names._getaddrinfo", unknown)
     assert look("tcp:nowhere.invalid:1") == Look(False, "Name or service not known")
 
 
 def test_name_that_takes_for_ever_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consulcast.monitors.network._getaddrinfo", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr("consulcast.monitors.names._getaddrinfo", lambda *_: time.sleep(0.3))
     assert look("tcp:slow.invalid:1", timeout=0.05) == Look(False, "no answer within 0.05 s")
+
+
+@pytest.mark.parametrize("trouble", ["silent", "EAI_AGAIN", "all threads are taken"])
+def test_name_that_was_known_stands_while_nobody_resolves_it(
+    silent: int, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", silent))]
+
+    def asked(host: str, *_: object) -> object:
+        if host == "known.invalid" and trouble == "EAI_AGAIN":
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        time.sleep(0.5)
+        return before
+
+    monkeypatch.setattr("consulcast.monitors.names._PATIENCE", 0.05)
+    monkeypatch.setattr("consulcast.monitors.names._getaddrinfo", lambda *_: before)
+    assert look(f"tcp:known.invalid:{silent}").passed
+    monkeypatch.setattr("consulcast.monitors.names._getaddrinfo", asked)
+    hanging = [gevent.spawn(look, f"tcp:evil{n}.invalid:1") for n in range(9 if trouble.startswith("all") else 0)]
+    gevent.sleep(0.05)
+    assert look(f"tcp:known.invalid:{silent}") == Look(True, "connected")
+    assert look(f"tcp:localhost:{silent}").passed
+    gevent.joinall(hanging)
+
+
+def test_name_that_is_gone_fails_although_it_was_known(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[object] = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", silent))]]
+
+    def asked(*_: object) -> object:
+        if not answers:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return answers.pop()
+
+    monkeypatch.setattr("consulcast.monitors.names._getaddrinfo", asked)
+    assert look(f"tcp:gone.invalid:{silent}").passed
+    assert look(f"tcp:gone.invalid:{silent}") == Look(False, "Name or service not known")
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL])

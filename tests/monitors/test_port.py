@@ -48,7 +48,8 @@ class World:
         self.looks: list[tuple[str, bool | None]] = []
         self.ports = Ports(self._take, self._spawn)
 
-    def _take(self, spec: MonitorSpec, look: Look) -> None:
+    def _take(self, spec: MonitorSpec, look: Look, began: float) -> None:
+        assert began > 0
         self.looks.append((str(spec), look.passed))
 
     def _spawn(self, run: Callable[..., Any], *arguments: object) -> gevent.Greenlet[..., Any]:

@@ -10,6 +10,7 @@ import gevent
 import pytest
 
 from consulcast import notation
+from consulcast.instruments import Instruments
 from consulcast.model import AppKey, Health, MonitorSpec, Reason, Source, Verdict, VerdictKey
 from consulcast.monitors.factory import Resources
 from consulcast.monitors.probe import Look, Probe
@@ -42,7 +43,14 @@ class World:
         self.made: list[str] = []
         self.changes = 0
         self.failures: list[BaseException] = []
-        self.monitors = Monitors(self._changed, self.failures.append, Defaults(INTERVAL, 1.0), make=self._make)
+        self.instruments = Instruments()
+        self.monitors = Monitors(
+            self._changed,
+            self.failures.append,
+            Defaults(INTERVAL, 1.0),
+            make=self._make,
+            instruments=self.instruments,
+        )
         self.monitors.start()
 
     def _changed(self) -> None:
@@ -198,3 +206,34 @@ def test_long_commands_are_cut_in_a_verdict(world: World) -> None:
     world.want(("a", text))
     until(lambda: world.monitors.verdicts)
     assert len(world.monitors.verdicts[key("a", text)].detail) < 120
+
+
+def test_looks_are_counted_by_result_and_timed_and_a_change_is_dated(world: World) -> None:
+    before = time.monotonic()
+    world.want(("a", "exec:a"))
+    until(lambda: world.changes == 1)
+    assert before <= world.monitors.changed_at <= time.monotonic()
+    world.probe("exec:a").sees = Look(None, "cannot")
+    until(lambda: world.probe("exec:a").looks > 3)
+    samples = {
+        (sample.name, sample.labels.get("kind"), sample.labels.get("result")): sample.value
+        for metric in world.instruments.collect()
+        for sample in metric.samples
+    }
+    assert samples["consulcast_monitor_looks_total", "exec", "passed"] >= 1
+    assert samples["consulcast_monitor_looks_total", "exec", "none"] >= 1
+    assert samples["consulcast_monitor_look_duration_seconds_count", "exec", None] >= 2
+
+
+def test_how_a_monitor_stands_can_be_asked(world: World) -> None:
+    text = "tcp:127.0.0.1:1;rise=2;fall=3"
+    spec = notation.monitor(text)
+    assert world.monitors.looked(spec) is None
+    world.want(("dns", text))
+    world.probe(str(spec)).sees = Look(False, "refused")
+    with gevent.Timeout(10):
+        while (found := world.monitors.looked(spec)) is None or found.next_at is None:
+            gevent.sleep(0.005)
+    assert (found.pace.rise, found.pace.fall, found.pace.interval) == (2, 3, INTERVAL)
+    assert found.at is not None
+    assert found.next_at > found.at - INTERVAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
@@ -131,3 +132,23 @@ def test_kernel_tells_of_closed_listeners_of_our_ports_and_of_nothing_else(tcp: 
         assert hearing.wait() == {port}
     assert unwatched.fileno() == -1
     hearing.close()
+
+
+def test_a_connection_that_is_answered_is_not_one_that_is_being_made() -> None:
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+        assert sock_diag.unanswered(ipaddress.ip_address("127.0.0.1"), server.getsockname()[1]) is None
+
+
+def test_a_syn_without_an_answer_is_counted() -> None:
+    with socket.socket() as server, socket.socket() as first, socket.socket() as second, socket.socket() as third:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)  # a queue of one: the kernel drops the SYNs after that
+        for client in (first, second, third):
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        port = server.getsockname()[1]
+        assert sock_diag.unanswered(ipaddress.ip_address("127.0.0.1"), port) == 0
+        assert sock_diag.unanswered(ipaddress.ip_address("127.0.0.2"), port) is None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
 from consulcast.executor.protocols import PeerStatus, SessionState
-from consulcast.model import AppKey, Reason, Refused, Source
+from consulcast.explain.explanation import Explanation, Mark, Stage, Step, Unknown
+from consulcast.instruments import Instruments
+from consulcast.model import AppKey, IPAddress, Reason, Refused, Source
 from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
-from consulcast.web.view import AppState, AppView, ConsulView, SessionInfo, VipView
+from consulcast.web.view import AppState, AppView, ConsulView, Messages, SessionInfo, VipView
 from tests.policies import open_policy
 
 BOTH = frozenset({4, 6})
@@ -46,9 +50,12 @@ class Daemon:
     others: list[AppView] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
+    instruments: Instruments = field(default_factory=Instruments)
 
-    def register(self, registration: Registration) -> AppView | Refused:
+    def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         app = registration.app()
+        if not vouched and (stranger := self.registry.would_refuse(app, (), vouched=False)):
+            return stranger
         wanted = {**self.registered, registration.name: registration}
         for refusal in self.registry.set(Source.HTTP, [item.app() for item in wanted.values()]).refused:
             if refusal.key == app.key:
@@ -83,6 +90,19 @@ class Daemon:
 
     def repairs(self) -> Mapping[str, int]:
         return {"address": 2, "nat": 0}
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        if target == "203.0.113.99/32":
+            return Unknown(target, "unknown-target", f"{target} is not known here", ("written most alike: dns",))
+        steps = (Step(Stage.MONITOR, "http:dns", Mark.WRONG, "nobody listens", "monitor-failing", {"rise": 1}),)
+        line = f"{target} is NOT announced: monitor-failing: nobody listens"
+        return Explanation(target, False, line, "monitor-failing", "nobody listens", "Mend it.", steps)
+
+    def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
+        return {PEER.address: (Messages(open=1, update=5), Messages(keepalive=3))}
+
+    def measured(self) -> Iterable[Metric]:
+        return self.instruments.collect()
 
     def info(self) -> SessionInfo | None:
         return self.session

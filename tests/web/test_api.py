@@ -290,3 +290,31 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
     assert (code, reason) == (500, "internal-error")
     assert "division" not in message
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_explanation_is_answered_with_its_chain(client: FlaskClient) -> None:
+    body = client.get("/v1/explain/203.0.113.10/32").json
+    assert body is not None
+    assert body["line"] == "203.0.113.10/32 is NOT announced: monitor-failing: nobody listens"
+    assert (body["announced"], body["reason"], body["cause"]) == (False, "monitor-failing", "nobody listens")
+    assert body["steps"] == [
+        {
+            "stage": "monitor",
+            "about": "http:dns",
+            "mark": "wrong",
+            "reason": "monitor-failing",
+            "text": "nobody listens",
+            "values": {"rise": 1},
+        }
+    ]
+    assert client.get("/v1/explain/203.0.113.10%2F32").json == body
+
+
+def test_what_nobody_asks_for_is_404_and_says_what_may_be_meant(client: FlaskClient) -> None:
+    code, reason, message = problem(client.get("/v1/explain/203.0.113.99/32"))
+    assert (code, reason) == (404, "unknown-target")
+    assert message == "203.0.113.99/32 is not known here\nwritten most alike: dns"
+
+
+def test_a_target_without_end_is_refused(client: FlaskClient) -> None:
+    assert problem(client.get("/v1/explain/" + "a" * 5000))[:2] == (400, "bad-request")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 import socket
 
 import pytest
 from flask.testing import FlaskClient
 
+from consulcast.policy import Owner, Policy
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
 from consulcast.web.guard import known_host
 from consulcast.web.rights import Access, Peer
 from consulcast.web.tokens import parse
+from tests.policies import ANYTHING
 from tests.web.daemon import Daemon
 
 CHANGES = [
@@ -23,6 +27,7 @@ CHANGES = [
     ("DELETE", "/v1/apps/old"),
     ("POST", "/v1/reload"),
 ]
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -34,11 +39,14 @@ FOREIGN = [
     {"Origin": "http://[::1"},
     {"Origin": ""},
     {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+    {"User-Agent": BROWSER},  # an image in a page, asked for over http at an address that is not loopback
 ]
 OWN = [
     {},
     {"Origin": "http://localhost"},
-    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "none", "User-Agent": BROWSER},
+    {"Origin": "http://localhost", "User-Agent": BROWSER},
+    {"User-Agent": "curl/8.14.1"},
     {"Origin": "HTTP://LocalHost", "Sec-Fetch-Site": "same-origin"},
 ]
 
@@ -71,6 +79,36 @@ def test_reading_is_left_to_the_browser_which_lets_no_foreign_page_see_the_answe
         response = client.get(url, headers={"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"})
         assert response.status_code == 200
         assert "Access-Control-Allow-Origin" not in response.headers
+
+
+# -- names that only some have ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("access", "peer", "taken"),
+    [
+        (Access(), Peer("this host", here=True), False),
+        (Access(), Peer("uid 1000", here=True), False),
+        (Access(), Peer("uid 0", here=True, owner=True), True),
+        (Access(here=frozenset({"register"})), Peer("this host", here=True), True),
+        (Access(parse("f", "a register a-secret-of-some-length"), tokens_set=True), Peer("198.51.100.9"), True),
+    ],
+)
+def test_nobody_says_that_he_is_another_teams_service_unless_somebody_stands_behind_it(
+    daemon: Daemon, access: Access, peer: Peer, taken: bool
+) -> None:
+    kept = Owner("dns-*", (ipaddress.ip_network("203.0.113.0/28"),))
+    daemon.registry.set_policy(Policy(rules=dataclasses.replace(ANYTHING, services=(kept,))))
+    client = make_app(daemon, Door(Settings(access=access))).test_client()
+    token = {"Authorization": "Bearer a-secret-of-some-length"} if access.tokens else {}
+    for vip, expected in (("203.0.113.1/32", taken), ("203.0.113.99/32", True)):
+        url = f"/register?name=dns-1&vip={vip}"
+        response = client.get(url, headers=token, environ_overrides={"consulcast.peer": peer})
+        assert (response.status_code == 200) is expected, response.text
+        body = {"vips": [vip]}
+        response = client.put("/v1/apps/dns-1", json=body, headers=token, environ_overrides={"consulcast.peer": peer})
+        assert (response.status_code == 200) is expected
+        assert expected or "policy.services[0] keeps it for services named 'dns-*'" in response.text
 
 
 # -- under which name ----------------------------------------------------------------------------------------------

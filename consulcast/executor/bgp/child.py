@@ -108,7 +108,7 @@ class Child:
         self._stopping.set()
         self._signal(signal.SIGKILL if silently else signal.SIGTERM, "stopped")
         if self.pid is not None and not self._ended.wait(timeout):
-            log.warning("ExaBGP did not end in %.1f s and is killed", timeout)
+            log.warning("ExaBGP did not end in %.1f s and is killed", timeout, extra={"reason": "exabgp-killed"})
             self._signal(signal.SIGKILL, "stopped")
             self._ended.wait()
         if self._listener is not None:
@@ -123,12 +123,12 @@ class Child:
             os.kill(self.pid, number)
 
     def _supervise(self) -> None:
-        pause, said = 0.0, ""
+        pause, said, again = 0.0, "", False
         while not self._stopping.is_set():
             started = time.monotonic()
             self._connected.clear()
             try:
-                self._start()
+                self._start(again)
             except OSError as error:
                 reason = f"cannot start {sys.executable}: {error}"
             else:
@@ -139,18 +139,19 @@ class Child:
                 reason = self._reason()
             stood_still = self._heart.missed(time.monotonic())
             if self._stopping.is_set():
-                log.info("ExaBGP has ended")
+                log.info("ExaBGP has ended", extra={"reason": "exabgp-ended"})
             else:
                 if stood_still:
                     reason = f"this process stood still for {stood_still:.0f} s, longer than bgp.lease"
                 self.last_error = reason
-                self._repairs.found(Kind.EXABGP, f"ExaBGP has ended: {reason}", again=reason == said)
-                said = reason
+                again, said = reason == said, reason
+                self._repairs.found(Kind.EXABGP, f"ExaBGP has ended: {reason}", again=again)
             self._on_end(reason)
             pause = next_pause(pause, time.monotonic() - started)
             self._stopping.wait(_FRESH if stood_still else pause)
 
-    def _start(self) -> None:
+    def _start(self, again: bool) -> None:
+        """Start it; ``again``: it ends over and over for the same reason, which is not worth a line each time."""
         self._ended.clear()
         self._kill_reason = ""
         self._directory.begin_log()
@@ -182,7 +183,8 @@ class Child:
 
         gevent.get_hub().loop.install_sigchld()  # fork_and_watch does it after the fork: too late for a quick child
         self.pid = gevent_os.fork_and_watch(self._collect, fork=posix_spawn)
-        log.info("ExaBGP started, pid %d", self.pid)
+        extra = {"pid": self.pid, "reason": "exabgp-started"}
+        log.log(logging.DEBUG if again else logging.INFO, "ExaBGP started, pid %d", self.pid, extra=extra)
 
     def _collect(self, watcher: Any) -> None:
         """Take in that the child has ended; called by the hub."""
@@ -218,7 +220,8 @@ class Child:
         credentials = connection.getsockopt(gevent_socket.SOL_SOCKET, gevent_socket.SO_PEERCRED, 12)
         pid, uid, _ = struct.unpack("3i", credentials)
         if uid != os.geteuid():
-            log.warning("a process of user %d was refused at %s", uid, self._directory.socket)
+            extra = {"reason": "foreign-process"}
+            log.warning("a process of user %d was refused at %s", uid, self._directory.socket, extra=extra)
             return False
         try:
             status = Path(f"/proc/{pid}/stat").read_text()

@@ -6,23 +6,27 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
 from gevent import socket as gevent_socket
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from consulcast.executor.bgp import commands, events
 from consulcast.executor.bgp.child import Spawn
-from consulcast.executor.bgp.drift import Drift
+from consulcast.executor.bgp.drift import PART, Drift, Question, part_of
 from consulcast.executor.bgp.graceful import GracefulRestart
-from consulcast.executor.bgp.ledger import Ledger
+from consulcast.executor.bgp.ledger import Key, Ledger
 from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.sessions import Sessions
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import PeerStatus, RouteState
+from consulcast.instruments import Instruments
+from consulcast.latency import Latency
 from consulcast.model import IPAddress, Prefix, Route
 from consulcast.repairs import Repairs
 
@@ -56,6 +60,8 @@ class Dialogue:
         life: Life | None = None,
         heart: Heart | None = None,
         repairs: Repairs | None = None,
+        latency: Latency | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self._life = life or Life()
         self._heart = heart or Heart(self._life.lease, clock())
@@ -64,7 +70,8 @@ class Dialogue:
         self._kill = kill
         self._spawn = spawn
         self._clock = clock
-        self._ledger = Ledger(peers)
+        self._latency, self._instruments = latency or Latency(), instruments or Instruments()
+        self._ledger = Ledger(peers, self._acknowledged)
         self._sessions = Sessions(peers, clock)
         self._connection: gevent_socket.socket | None = None
         self._lost: gevent_socket.socket | None = None  # the last connection, while ExaBGP should make another
@@ -78,9 +85,11 @@ class Dialogue:
         self._watching = False
         self._looked = Event()  # ExaBGP has told how its sessions are
         self._ask_at, self._sweep_at = 0.0, 0.0
+        self._asked: list[tuple[Question, AsyncResult[Mapping[Prefix, str]]]] = []  # by those who wait for the answer
         self._drift = Drift(self._ledger, repairs or Repairs())
         self._restart = GracefulRestart(self._life.graceful_restart, (peer.address for peer in peers), clock())
         self._ending_rib = False  # an End-of-RIB is under way
+        self._count_updates()
 
     def start(self) -> None:
         """Begin to watch over the connection that will be made."""
@@ -96,11 +105,15 @@ class Dialogue:
     def set(self, routes: Iterable[Route]) -> None:
         """Replace the whole desired table."""
         self._ledger.set(routes)
+        for prefix in self._latency.open:
+            if all(self._is_said(peer.address, prefix) for peer in self._peers):
+                self._latency.needless(prefix)
         self._advance()
 
     def set_peers(self, change: PeerChange, running: bool) -> None:
         """Replace the peers; the configuration file has them already if ExaBGP is ``running``."""
         self._peers = change.peers
+        self._count_updates()
         self._ledger.set_peers(change, running)
         for peer in change.removed:
             self._restart.removed(peer.address, self._clock())
@@ -119,11 +132,41 @@ class Dialogue:
         self._advance()
         return self._sessions.seen.get(peer) if seen.wait(timeout) else None
 
+    def told(self, prefix: Prefix, timeout: float) -> tuple[Told, ...]:
+        """Tell how far ``prefix`` is at each peer, and ask ExaBGP's table of it; wait for that ``timeout`` at most."""
+        deadline = self._clock() + timeout
+        found = []
+        for peer in self._peers:
+            table = self._table(peer.address, prefix, max(0.0, deadline - self._clock()))
+            known = self._ledger.told_to(peer.address, prefix)
+            carried = self._sessions.carries(peer.address, prefix.version)
+            found.append(replace(known, carried=carried, table=table))
+        return tuple(found)
+
+    def _table(self, peer: IPAddress, prefix: Prefix, timeout: float) -> str | None:
+        """Ask ExaBGP what it has of a prefix for a peer."""
+        if self._connection is None or not timeout:
+            return None
+        parts = sum(key.peer == peer for key in self._ledger.all_told()) // PART + 1
+        question = Question(peer, part_of(prefix, parts), parts)
+        answer: AsyncResult[Mapping[Prefix, str]] = AsyncResult()
+        self._asked.append((question, answer))
+        self._ledger.ask(commands.table(question.peer, question.part, question.parts), lambda _: None)
+        self._advance()
+        routes = answer.wait(timeout)
+        self._asked.remove((question, answer))
+        return None if routes is None else routes.get(prefix, "")
+
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""
         state = self._ledger.state(prefix, self._sessions.carries)
         held = state is RouteState.CLEAR and self._restart.holds(prefix, self._clock())
         return RouteState.PENDING if held else state
+
+    def seen(self) -> Mapping[IPAddress, events.Session]:
+        """Every session that is up, as ExaBGP last told."""
+        up = self._sessions.up()
+        return {peer: session for peer, session in self._sessions.seen.items() if peer in up and session.established}
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Every peer's session."""
@@ -299,7 +342,7 @@ class Dialogue:
                 return self._acknowledge(event.ok)
         except (ValueError, IndexError) as error:
             # Answers are matched by their order, so nothing after this can be trusted.
-            log.error("ExaBGP said %r: %s", line[:200], error)
+            log.error("ExaBGP said %r: %s", line[:200], error, extra={"reason": "exabgp-protocol"})
             self._kill("it does not keep to its protocol")
             return False
         if isinstance(event, events.Nudged):
@@ -310,6 +353,9 @@ class Dialogue:
             self._sessions.seen = {session.peer: session for session in event.sessions}
             self._looked.set()
         if isinstance(event, events.Table):
+            for question, answer in self._asked:
+                if question == Question(event.peer, event.part, event.parts):
+                    answer.set(event.routes)
             self._drift.compare(event)
             return False
         before = self._sessions.up()
@@ -336,6 +382,23 @@ class Dialogue:
         self._ending_rib = False
         self._restart.said(peer, version, ok)
         self._on_change()
+
+    def _count_updates(self) -> None:
+        for peer in self._peers:
+            self._instruments.peer(peer.address)
+
+    def _acknowledged(self, key: Key, announced: bool, new: bool) -> None:
+        """Count what a peer was told, and tell when the last that is up has been."""
+        prefix = key.prefix
+        if new and self._sessions.carries(key.peer, prefix.version):
+            self._instruments.updated(key.peer, announced)
+        everyone = [peer.address for peer in self._peers]
+        up = [peer for peer in everyone if self._sessions.carries(peer, prefix.version)]
+        if all(self._is_said(peer, prefix) for peer in up or everyone):
+            self._latency.acknowledged(prefix, self._ledger.wanted(prefix), self._clock(), bool(up))
+
+    def _is_said(self, peer: IPAddress, prefix: Prefix) -> bool:
+        return not self._ledger.unsure(Key(peer, prefix))
 
     def _check(self, snapshot: events.Snapshot) -> None:
         """Look whether ExaBGP has the peers that it should have; if not, have it read them again."""

@@ -20,8 +20,9 @@ from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import RouteState
-from consulcast.model import IPAddress, Prefix, Route
+from consulcast.model import IPAddress, Prefix, Reason, Route
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ class _Refusal:
 class Ledger:
     """The books of the speaker."""
 
-    def __init__(self, peers: Iterable[Peer]) -> None:
+    def __init__(self, peers: Iterable[Peer], acknowledged: Callable[[Key, bool, bool], None] | None = None) -> None:
+        """``acknowledged`` is given what ExaBGP has taken, whether it announces, and whether that is new."""
+        self._acknowledged = acknowledged or (lambda key, announced, new: None)
         self._peers = {peer.address: peer for peer in peers}
         self._wanted: dict[Prefix, Route] = {}
         self._lines: dict[Key, str] = {}  # wanted: the command that announces
@@ -79,9 +82,10 @@ class Ledger:
         self._nudging = False  # a nudge waits for its answer
         self._reload_at = math.inf  # when ExaBGP must be told to read its configuration
         self._reloading = False  # that is under way
+        self._refused_to_read = False  # as was logged
         self._checking = False  # it has; now it is asked what it makes of it
         self._alone: _Command | None = None  # to be said when nothing else is under way
-        self._question: _Command | None = None  # to be asked when nothing else is to be said
+        self._questions: deque[_Command] = deque()  # to be asked when nothing else is to be said
         # Peers whose session ends or begins anew with the next reading of the configuration, or with the one under way.
         self._leaving: set[IPAddress] = set()
         self._renewed: set[IPAddress] = set()
@@ -144,7 +148,8 @@ class Ledger:
                     line = commands.announce(peer, route)
                 except CommandError as error:
                     if prefix not in self._unwritable:
-                        log.error("%s is not announced: %s", prefix, error)
+                        extra = {"prefix": str(prefix), "reason": str(Reason.BGP_FAILED), "detail": str(error)}
+                        log.error("%s is not announced: %s", prefix, error, extra=extra)
                     self._unwritable.add(prefix)
             key = Key(peer.address, prefix)
             if line is not None:
@@ -204,8 +209,8 @@ class Ledger:
             line = announced or commands.withdraw(self._peers[key.peer], key.prefix)
             self._flying.add(key)
             taken.append(_Command(line, key, announced))
-        if self._question is not None and not self._flight and not taken:
-            taken, self._question = [self._question], None
+        if self._questions and not self._flight and not taken:
+            taken = [self._questions.popleft()]
         return taken
 
     def _take_reload(self) -> _Command:
@@ -222,7 +227,7 @@ class Ledger:
 
     def ask(self, line: str, answered: Callable[[bool], None]) -> None:
         """Have something asked when nothing else is to be said."""
-        self._question = _Command(line, answered=answered)
+        self._questions.append(_Command(line, answered=answered))
 
     def say_alone(self, line: str, answered: Callable[[bool], None]) -> None:
         """Have something said when nothing else is under way."""
@@ -251,6 +256,7 @@ class Ledger:
         if ok:
             self._suspect.discard(command.key)
             self._refused.pop(command.key, None)
+            new = self._told.get(command.key) != command.announced
             if command.announced is None:
                 self._told.pop(command.key, None)
             else:
@@ -259,16 +265,20 @@ class Ledger:
             self._suspect.add(command.key)
             self._refuse(command, now)
         self._mark(command.key)
+        if ok:
+            self._acknowledged(command.key, command.announced is not None, new)
         return True
 
     def _reloaded(self, ok: bool, now: float) -> bool:
         self._reloading = False
         if not ok:
-            log.error("ExaBGP refused to read its configuration")
+            level = logging.DEBUG if self._refused_to_read else logging.ERROR
+            log.log(level, "ExaBGP refused to read its configuration, retried", extra={"reason": "exabgp-refused"})
+            self._refused_to_read = True
             self._renewed |= self._renewed_now & self._peers.keys()
             self.reload(now + _RELOAD_RETRY)
             return False
-        self._checking = True
+        self._checking, self._refused_to_read = True, False
         for key in [key for key in (*self._told, *self._suspect) if key.peer in self._leaving_now]:
             self._told.pop(key, None)
             self._suspect.discard(key)
@@ -287,7 +297,9 @@ class Ledger:
         times = self._refused[key].times + 1 if key in self._refused else 1
         self._refused[key] = _Refusal(times, now + min(_FIRST_RETRY * 2 ** (times - 1), _LAST_RETRY))
         self._next_retry = min(self._next_retry, self._refused[key].retry)
-        log.error("ExaBGP refused, attempt %d: %s", times, command.line)
+        extra = {"prefix": str(key.prefix), "reason": str(Reason.BGP_FAILED), "detail": command.line}
+        level = logging.ERROR if times == 1 else logging.DEBUG
+        log.log(level, "ExaBGP refused, attempt %d, retried: %s", times, command.line, extra=extra)
 
     def _retry(self, now: float) -> None:
         if now < self._next_retry:
@@ -317,7 +329,8 @@ class Ledger:
             self._renewed |= self._renewed_now & self._peers.keys()
             self.reload(-math.inf)
         self._reloading = self._checking = False
-        self._alone = self._question = None
+        self._alone = None
+        self._questions.clear()
         self._queue_all()
 
     def forget(self) -> None:
@@ -326,7 +339,8 @@ class Ledger:
         self._suspect.clear()
         self._flying.clear()
         self._flight.clear()
-        self._alone = self._question = None
+        self._alone = None
+        self._questions.clear()
         self._settle_configuration()  # the next ExaBGP will have read it
         self._queue_all()
 
@@ -367,6 +381,18 @@ class Ledger:
         """What was acknowledged about ``key``: the command that announced it."""
         return self._told.get(key)
 
+    def told_to(self, peer: IPAddress, prefix: Prefix) -> Told:
+        """How far ``prefix`` is at a peer, as far as it is known here."""
+        key = Key(peer, prefix)
+        refusal = self._refused.get(key)
+        return Told(
+            peer,
+            wanted=self._lines.get(key, ""),
+            told=self._told.get(key, ""),
+            under_way=self.unsure(key),
+            refused=refusal.times if refusal else 0,
+        )
+
     def all_told(self) -> Collection[Key]:
         """Every prefix at every peer that was announced."""
         return self._told.keys()
@@ -374,6 +400,10 @@ class Ledger:
     def unsure(self, key: Key) -> bool:
         """Whether something about ``key`` is under way, or is yet to be said, or ExaBGP may know something else."""
         return key in self._flying or key in self._suspect or key in self._withdrawals or key in self._announcements
+
+    def wanted(self, prefix: Prefix) -> Route | None:
+        """The route that should be known."""
+        return self._wanted.get(prefix)
 
     def known_to(self, peer: IPAddress) -> Set[Prefix]:
         """Every prefix that a peer may have been told."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _CODES = {
     1: ("message header error", {1: "connection not synchronised", 2: "bad message length", 3: "bad message type"}),
     2: (
@@ -38,6 +40,7 @@ _CODES = {
     ),
     7: ("ROUTE-REFRESH message error", {}),
 }
+_BAD_PEER_AS = (2, 2)
 _CEASE = 6
 _WITH_REASON = (2, 4)  # subcodes of Cease that carry the operator's words, RFC 9003
 
@@ -48,7 +51,17 @@ def describe(body: bytes) -> str:
     name, subnames = _CODES.get(code, ("unknown error", {}))
     words = ", ".join(filter(None, (name, subnames.get(subcode, ""))))
     reason = _reason(data) if code == _CEASE and subcode in _WITH_REASON else ""
+    if (code, subcode) == _BAD_PEER_AS:
+        reason = _peer_as(data)
     return f"{words} ({code}/{subcode})" + (f": {reason}" if reason else "")
+
+
+def _peer_as(data: bytes) -> str:
+    """The AS that the OPEN had: RFC 4271 leaves the data open; ExaBGP writes a sentence there, BIRD the number."""
+    said = re.search(rb"ASN in OPEN \((\d{1,10})\)", data)
+    if said:
+        return f"AS {int(said[1])}"
+    return f"AS {int.from_bytes(data)}" if len(data) in (2, 4) else ""
 
 
 def _reason(data: bytes) -> str:

@@ -52,12 +52,18 @@ class PeerChange:
     def log(self) -> None:
         """Log a line for each."""
         for peer in self.removed:
-            log.info("peer %s AS%d: removed", peer.address, peer.peer_as)
+            log.info("peer %s AS%d: removed", peer.address, peer.peer_as, extra=_extra(peer, "peer-removed"))
         for peer in self.added:
-            log.info("peer %s AS%d: added", peer.address, peer.peer_as)
+            log.info("peer %s AS%d: added", peer.address, peer.peer_as, extra=_extra(peer, "peer-added"))
         for before, after in self.reset:
             words = ", ".join(before.differing(after))  # names only: one of them is the password
-            log.info("peer %s AS%d: changed (%s), its session is reset", after.address, after.peer_as, words)
+            text, extra = "peer %s AS%d: changed (%s), its session is reset", _extra(after, "peer-changed", words)
+            log.info(text, after.address, after.peer_as, words, extra=extra)
         for before, after in self.rerouted:
             words = ", ".join(f"{name} {getattr(after, name)}" for name in before.differing(after))
-            log.info("peer %s AS%d: changed (%s), its session stays", after.address, after.peer_as, words)
+            text, extra = "peer %s AS%d: changed (%s), its session stays", _extra(after, "peer-changed", words)
+            log.info(text, after.address, after.peer_as, words, extra=extra)
+
+
+def _extra(peer: Peer, reason: str, detail: str = "") -> dict[str, str]:
+    return {"peer": str(peer.address), "reason": reason, "detail": detail}

@@ -28,6 +28,7 @@ class Sessions:
         self.seen: dict[IPAddress, Session] = {}  # as ExaBGP last told when it was asked
         self._versions: dict[IPAddress, frozenset[int]] = {}
         self._notified: dict[IPAddress, str] = {}  # by a NOTIFICATION whose `down` has not come yet
+        self._said: dict[IPAddress, set[str]] = {}  # why a peer that is down stays so, as was logged
         self._changed: set[IPAddress] = set()  # whose session we reset, and whose `down` has not come yet
 
     def set_peers(self, change: PeerChange) -> None:
@@ -39,7 +40,7 @@ class Sessions:
                 known, peer_as=peer.peer_as, local_as=peer.local_as, local_address=peer.local_address
             )
         self._status = status
-        for books in (self._versions, self._notified):
+        for books in (self._versions, self._notified, self._said):
             for address in books.keys() - status.keys():
                 del books[address]
         up = self.up()
@@ -60,7 +61,8 @@ class Sessions:
 
     def carries(self, peer: IPAddress, version: int) -> bool:
         """Whether the session is established and prefixes of that IP version were agreed upon."""
-        return self._status[peer].state is SessionState.UP and version in self._versions.get(peer, ())
+        status = self._status.get(peer)
+        return status is not None and status.state is SessionState.UP and version in self._versions.get(peer, ())
 
     def versions(self, peer: IPAddress) -> frozenset[int]:
         """The IP versions that were agreed upon in the session, or in the one before."""
@@ -102,6 +104,7 @@ class Sessions:
         if status.state is SessionState.UP:
             return False
         self._notified.pop(peer, None)
+        self._said.pop(peer, None)
         self._status[peer] = replace(status, state=SessionState.UP, since=since)
         self._log(logging.INFO, status, "up", "peer-up")
         return True
@@ -112,6 +115,7 @@ class Sessions:
             self._status[peer] = replace(
                 status, state=SessionState.DOWN, since=self._clock(), flaps=status.flaps + 1, last_error=reason
             )
+            self._said[peer] = {reason}
             meant = self.closing or peer in self._changed
             self._changed.discard(peer)
             level = logging.INFO if meant else logging.WARNING
@@ -120,6 +124,9 @@ class Sessions:
         if status.last_error == reason or (status.last_error and reason == _NO_CONNECTION):
             return False  # an attempt that failed for no known reason does not hide why the session is down
         self._status[peer] = replace(status, last_error=reason)
+        if reason in self._said.setdefault(peer, set()):
+            return True  # some reasons take turns
+        self._said[peer].add(reason)
         self._log(logging.WARNING, status, "still down", Reason.PEER_DOWN, reason)
         return True
 

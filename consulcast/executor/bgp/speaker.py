@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import gevent
@@ -16,7 +16,10 @@ from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.bgp.run_directory import RunDirectory
+from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import PeerStatus, RouteState
+from consulcast.instruments import Instruments
+from consulcast.latency import Latency
 from consulcast.model import IPAddress, Prefix, Route
 from consulcast.repairs import Repairs
 
@@ -41,6 +44,8 @@ class ExaBgpSpeaker:
         repairs: Repairs | None = None,
         spawn: Spawn = gevent.spawn,
         clock: Callable[[], float] = time.monotonic,
+        latency: Latency | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self._life, repairs = life or Life(), repairs or Repairs()
         heart = Heart(self._life.lease, clock())
@@ -50,7 +55,16 @@ class ExaBgpSpeaker:
         self._directory = RunDirectory(run_dir)
         self._configuration = self._render(self._peers)
         self._dialogue = Dialogue(
-            self._peers, on_change, lambda reason: self._child.kill(reason), spawn, clock, self._life, heart, repairs
+            self._peers,
+            on_change,
+            lambda reason: self._child.kill(reason),
+            spawn,
+            clock,
+            self._life,
+            heart,
+            repairs,
+            latency,
+            instruments,
         )
         self._child = Child(
             self._directory, self._dialogue.connect, self._dialogue.ended, spawn, self._life, heart, repairs
@@ -146,13 +160,25 @@ class ExaBgpSpeaker:
         """Tell how far ``prefix`` is."""
         return self._dialogue.route_state(prefix)
 
+    def told(self, prefix: Prefix, timeout: float = 1.0) -> tuple[Told, ...]:
+        """Tell how far ``prefix`` is at each peer, and what ExaBGP's table has; waits for that up to ``timeout``."""
+        return self._dialogue.told(prefix, timeout)
+
     def look(self, peer: IPAddress, timeout: float = 1.0) -> events.Session | None:
         """Ask ExaBGP for what it knows of a session: counters, the peer's router ID. ``None``: no answer in time."""
         return self._dialogue.look(peer, timeout)
 
+    def seen(self) -> Mapping[IPAddress, events.Session]:
+        """Every session that is up, as ExaBGP last told, a few seconds ago at most."""
+        return self._dialogue.seen()
+
     def peers(self) -> tuple[PeerStatus, ...]:
         """Every peer's session, in the order of the configuration."""
         return self._dialogue.peers()
+
+    def configured(self) -> tuple[Peer, ...]:
+        """Every peer as it is configured, in that order."""
+        return self._peers
 
     @property
     def settled(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from consulcast.executor.nat import command
 from consulcast.executor.nat.backend import Backend, NatError
 from consulcast.executor.nat.command import CommandError
-from consulcast.executor.nat.iptables import legacy_nat_tables, legacy_rules, unreadable
+from consulcast.executor.nat.iptables import legacy_nat_tables, legacy_rules, tell_unseen, unreadable
 from consulcast.executor.nat.rules import CHAIN
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Backends:
             if not why:
                 other = self._iptables if backend is self._nft else self._nft
                 _clear(other)
-                log.info("NAT is made with %s", backend.name, extra={"backend": backend.name})
+                log.info("NAT is made with %s", backend.name, extra={"backend": backend.name, "reason": "nat-backend"})
                 return backend
             complaints.append(f"{backend.name}: {why}")
         raise NatError("; ".join(complaints))
@@ -60,7 +60,8 @@ def _clear(other: Backend) -> None:
         try:
             other.remove()
         except NatError as error:
-            log.warning("what a former run may have left in %s cannot be removed: %s", other.name, error)
+            extra = {"backend": other.name, "reason": "nat-leftover"}
+            log.warning("what a former run may have left in %s cannot be removed: %s", other.name, error, extra=extra)
 
 
 def host_uses_legacy_iptables() -> bool:
@@ -69,7 +70,7 @@ def host_uses_legacy_iptables() -> bool:
     if version and "nf_tables" not in version:
         return True
     if unreadable():
-        log.info("whether the host has legacy NAT rules cannot be seen, and it is taken not to: %s", unreadable())
+        tell_unseen(f"it is taken to have no legacy ones: {unreadable()}")
     return any(
         line.startswith("-A ") and CHAIN not in line
         for family in legacy_nat_tables()  # asking where there is none would make one
@@ -84,5 +85,5 @@ def _version() -> str:
     try:
         return command.run([path, "--version"], "", _TIMEOUT).output
     except CommandError as error:
-        log.warning("%s", error)
+        tell_unseen(str(error))
         return ""

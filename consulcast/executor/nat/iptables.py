@@ -5,6 +5,7 @@ It swaps the whole process's standard output, may exit() the process, and cannot
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import logging
@@ -51,8 +52,14 @@ def legacy_rules(version: int) -> str:
     try:
         return command.run([path, "-t", "nat"], "", _TIMEOUT).output
     except CommandError as error:
-        log.warning("%s", error)
+        tell_unseen(str(error))
         return ""
+
+
+@functools.lru_cache(maxsize=16)
+def tell_unseen(why: str) -> None:
+    """Log, once for each reason, why it cannot be seen what NAT the host has."""
+    log.warning("what NAT rules the host has cannot be seen: %s", why, extra={"reason": "nat-unseen", "detail": why})
 
 
 class Iptables:

@@ -102,7 +102,8 @@ class NatTable:
             try:
                 self._backend.remove()
             except NatError as error:
-                log.error("NAT rules are left on the host; the next start adopts or removes them: %s", error)
+                text = "NAT rules are left on the host; the next start adopts or removes them: %s"
+                log.error(text, error, extra={"reason": "nat-leftover"})
 
     def _run(self) -> None:
         while True:
@@ -139,7 +140,7 @@ class NatTable:
         if trouble:
             return self._retry(trouble)
         if self._said:
-            log.info("NAT: well again")
+            log.info("NAT: well again", extra={"reason": "nat-well", "former": "nat-failed"})
         self._said, self._delay = "", 0.0
         return None
 
@@ -183,14 +184,15 @@ class NatTable:
             dropped = self._drop_flows(before, made.standing)
         except OSError as error:
             dropped = 0
-            log.warning("flows that began before a NAT rule changed keep to the old one: conntrack: %s", error)
+            text = "flows that began before a NAT rule changed keep to the old one: conntrack: %s"
+            log.warning(text, error, extra={"reason": "nat-flows-kept"})
         self._found = made.standing
         self._standing, self._failures = made.standing, dict(made.failures)
         for word, items in (("added", made.standing - before), ("removed", before - made.standing)):
             if items:
-                log.info("NAT %s: %s", word, _text(items))
+                log.info("NAT %s: %s", word, _text(items), extra={"reason": f"nat-{word}"})
         if dropped:
-            log.info("NAT: %d flows dropped that led elsewhere", dropped)
+            log.info("NAT: %d flows dropped that led elsewhere", dropped, extra={"reason": "nat-flows-dropped"})
         return made.trouble
 
     def _fail(self, why: str) -> None:
@@ -198,7 +200,7 @@ class NatTable:
 
     def _say(self, why: str) -> None:
         if why != self._said:
-            log.error("NAT failed, retried: %s", why)
+            log.error("NAT failed, retried: %s", why, extra={"reason": "nat-failed", "detail": why})
             self._said = why
 
     def _retry(self, why: str) -> float:

@@ -16,6 +16,8 @@ from consulcast.executor.bgp.life import Life
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState, SessionState
+from consulcast.instruments import Instruments
+from consulcast.latency import Cause, Latency, What
 from consulcast.model import Route
 from consulcast.repairs import Kind, Repairs
 from tests.executor.bgp.exabgp import Fake
@@ -34,8 +36,19 @@ class World:
         self.killed: list[str] = []
         self.repairs = Repairs()
         self.alive = 0  # signs of life
+        self.instruments = Instruments()
+        self.served: list[tuple[What, Cause]] = []
+        self.latency = Latency(lambda what, cause, seconds: self.served.append((what, cause)))
         self.dialogue = Dialogue(
-            PEERS, self._changed, self.killed.append, gevent.spawn, time.monotonic, life, repairs=self.repairs
+            PEERS,
+            self._changed,
+            self.killed.append,
+            gevent.spawn,
+            time.monotonic,
+            life,
+            repairs=self.repairs,
+            latency=self.latency,
+            instruments=self.instruments,
         )
         self.exabgp = Fake(*PEERS)
         self.peers: tuple[Peer, ...] = PEERS
@@ -431,3 +444,85 @@ def test_whoever_waits_for_a_route_to_be_gone_is_woken_when_the_restart_time_is_
     changes = quick.changes
     wait(lambda: quick.changes > changes)
     assert quick.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.CLEAR
+
+
+def hand(world: World, before: Route | None, after: Route | None) -> None:
+    """As the reconciler does for an event of now."""
+    world.latency.happened(Cause.HTTP, time.monotonic())
+    world.latency.planned()
+    world.latency.begin()
+    world.latency.handed(route("203.0.113.1/32").prefix, before, after)
+    world.latency.end(())
+    world.dialogue.set([after] if after else [])
+
+
+def updates(world: World) -> dict[str, float]:
+    """The updates that are counted, by kind."""
+    samples = (sample for metric in world.instruments.collect() for sample in metric.samples)
+    return {one.labels["kind"]: one.value for one in samples if one.name == "consulcast_updates_total"}
+
+
+def test_updates_to_a_peer_that_is_up_are_counted_and_timed_once(world: World) -> None:
+    assert updates(world) == {"announce": 0, "withdraw": 0}
+    end = world.serve()
+    world.exabgp.up.add(str(PEERS[0].address))
+    end.sendall(line("negotiated", '"negotiated": { "families": ["ipv4 unicast"] } ') + b"\n")
+    end.sendall(line("state", '"state": "up"') + b"\n")
+    wait(lambda: world.dialogue.peers()[0].state is SessionState.UP)
+    there = route("203.0.113.1/32")
+    hand(world, None, there)
+    wait(lambda: world.served)
+    hand(world, there, there)
+    world.serve()  # a new relay: all is told again
+    wait(lambda: world.dialogue.settled)
+    assert updates(world) == {"announce": 1, "withdraw": 0}
+    hand(world, there, None)
+    wait(lambda: len(world.served) == 2)
+    assert world.served == [(What.ANNOUNCE, Cause.HTTP), (What.WITHDRAW, Cause.HTTP)]
+    assert updates(world) == {"announce": 1, "withdraw": 1}
+
+
+def test_what_is_told_while_no_peer_is_up_is_neither_counted_nor_timed(world: World) -> None:
+    world.serve()
+    hand(world, None, route("203.0.113.1/32"))
+    wait(lambda: world.dialogue.settled)
+    assert (updates(world), world.served, world.latency.open) == ({"announce": 0, "withdraw": 0}, [], ())
+
+
+def test_change_that_is_taken_back_before_it_is_told_leaves_nothing_open(world: World) -> None:
+    there = route("203.0.113.1/32")
+    hand(world, None, there)
+    assert world.latency.open
+    hand(world, there, None)
+    assert not world.latency.open
+
+
+def test_messages_of_a_session_are_shown_while_it_is_up(world: World) -> None:
+    end = world.serve()
+    world.exabgp.up.add(str(PEERS[0].address))
+    assert world.dialogue.seen() == {}
+    end.sendall(line("state", '"state": "up"') + b"\n")
+    wait(lambda: world.dialogue.peers()[0].state is SessionState.UP)
+    world.dialogue.look(PEERS[0].address, 5.0)
+    assert set(world.dialogue.seen()) == {PEERS[0].address}
+    world.dialogue.ended("SIGKILL")
+    assert world.dialogue.seen() == {}
+
+
+def test_what_a_peer_is_told_is_shown_beside_exabgp_s_table(world: World) -> None:
+    one, other = route("203.0.113.1/32"), route("203.0.113.2/32")
+    world.dialogue.set([one])
+    assert world.dialogue.told(one.prefix, 0.01)[0].table is None, "nobody is there to ask"
+    world.serve()
+    wait(lambda: world.dialogue.settled)
+    (told,) = world.dialogue.told(one.prefix, 5.0)
+    assert told.wanted == told.told == commands.announce(PEERS[0], one)
+    assert told.told == commands.to(told.peer, told.table or "")
+    assert not told.under_way
+    (nothing,) = world.dialogue.told(other.prefix, 5.0)
+    assert (nothing.wanted, nothing.told, nothing.table) == ("", "", "")
+
+
+def test_an_exabgp_that_does_not_answer_about_its_table_is_not_waited_for(world: World) -> None:
+    world.connect()
+    assert world.dialogue.told(route("203.0.113.1/32").prefix, 0.01)[0].table is None

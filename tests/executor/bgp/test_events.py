@@ -47,7 +47,7 @@ def test_negotiated_families_are_ip_versions() -> None:
 def test_a_notification_is_put_into_words() -> None:
     content = '"direction": "receive", "message": { "category": 3, "header": "0xFF", "body": "0x0202FDE9" } '
     assert events.parse(line("notification", content)) == events.Notified(
-        PEER, "received OPEN message error, bad peer AS (2/2)"
+        PEER, "received OPEN message error, bad peer AS (2/2): AS 65001"
     )
 
 

@@ -1,0 +1,115 @@
+"""``explain``: is it announced from this host, and if not, why not? The answer is the first line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from consulcast.cli import options
+from consulcast.cli.exits import AMISS, NOT_FOUND, NOT_REACHABLE, Stop
+from consulcast.cli.output import colour, print_json, shown
+
+if TYPE_CHECKING:
+    from consulcast.cli.client import Client, Json
+
+_MARKS = {"ok": ("ok", "announced"), "wrong": ("!!", "error"), "unknown": ("??", "pending")}
+
+
+@click.command()
+@options.daemon
+@options.as_json
+@click.argument("target")
+@click.pass_context
+def explain(context: click.Context, client: Client, target: str, as_json: bool) -> None:
+    """Say whether TARGET is announced from this host, and if not, why not.
+
+    TARGET is an app (source:id), a service's name or id, a VIP, a prefix, or an address. The first line is the answer,
+    then comes the whole chain from its tags to the peers, what to do, and the last changes.
+
+    Exit status 0: announced; 1: not; 3: nobody asks for it; 4: the daemon does not answer.
+    """
+    from consulcast.cli.client import Failed, segment
+
+    try:
+        found = client.get(f"/v1/explain/{segment(target)}")
+    except Failed as error:
+        if error.exit_code != NOT_FOUND:
+            raise
+        message = error.message.removeprefix(f"{client.place}: ")
+        if as_json:
+            print_json({"target": target, "announced": False, "reason": error.reason, "line": message})
+        else:
+            click.echo("\n  ".join(map(shown, message.split("\n"))))
+        context.exit(NOT_FOUND)
+    except Stop as error:
+        if error.exit_code != NOT_REACHABLE:
+            raise
+        _not_reached(target, error, client, context.params.get("file"), as_json)
+        context.exit(NOT_REACHABLE)
+    if as_json:
+        print_json(found)
+    else:
+        for line in lines(found):
+            click.echo(line)
+    context.exit(0 if found["announced"] else AMISS)
+
+
+def lines(found: Json) -> Iterator[str]:
+    """The answer for people."""
+    yield colour(shown(found["line"]), "announced" if found["announced"] else "error")
+    width = max((len(step["stage"]) for step in found["steps"]), default=0)
+    about = ""
+    for step in found["steps"]:
+        if step["about"] != about:
+            about = step["about"]
+            yield f"  {shown(about)}"
+        word, as_ = _MARKS.get(step["mark"], ("??", "pending"))
+        reason = f"{step['reason']}: " if step["reason"] and step["mark"] != "ok" else ""
+        yield f"    {colour(word, as_)} {step['stage']:<{width}}  {shown(reason + step['text'])}"
+    if found["todo"]:
+        yield f"what to do: {shown(found['todo'])}"
+    if found["events"]:
+        yield "last changes:"
+    for event in found["events"]:
+        detail = f": {event['detail']}" if event["detail"] else ""
+        former = f" (before: {event['former']})" if event["former"] else ""
+        text = f"{event['kind']} {event['subject']} {event['reason']}{former}{detail}"
+        yield f"  {shown(event['at'])} {shown(text)}"
+
+
+def _not_reached(target: str, error: Stop, client: Client, file: str | None, as_json: bool) -> None:
+    """Say why nobody answers, as far as it can be seen from here."""
+    tried = error.message.split("\n")
+    here = client.place.path or client.place.host in ("127.0.0.1", "::1", "localhost")
+    reason, why = _why_not(file) if here else ("not-reachable", "")
+    line = f"{target} cannot be explained: {reason}: {'; '.join(filter(None, (why, tried[0])))}"
+    if as_json:
+        print_json({"target": target, "announced": False, "reason": reason, "line": line, "tried": tried[1:]})
+        return
+    click.echo(shown(line))
+    for more in tried[1:]:
+        click.echo(shown(f"  {more.strip()}"))
+
+
+def _why_not(file: str | None) -> tuple[str, str]:
+    """Whether the daemon of this host seems to run, and what it said last."""
+    from consulcast import config, last_words, schema
+    from consulcast.document import ConfigError, Document
+
+    agent, bad = schema.Agent(), ""
+    if file:
+        try:
+            with open(file, encoding="utf-8") as opened:
+                agent = Document(file, opened.read()).decode(schema.File, schema.decode).agent
+            config.load(file)
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            bad = f"its file is not taken: {error}"
+    seen = last_words.trace(agent.run_dir, agent.state_dir)
+    if seen.holder is not None:
+        return "not-reachable", f"process {seen.holder or '?'} holds {agent.run_dir}, so the daemon runs, or starts"
+    if seen.trouble:
+        return "not-reachable", f"whether it runs cannot be told: {seen.trouble}; ask as root"
+    words = f"its last words: {seen.words}" if seen.words else "see `journalctl -u consulcast`"
+    return "not-running", f"no process holds {agent.run_dir}; {bad or words}"

@@ -1,0 +1,116 @@
+"""From facts to the explanation and its first line. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from consulcast import reasons
+from consulcast.executor.protocols import SessionState
+from consulcast.explain.cause import of_app, of_consul, of_service, of_vip
+from consulcast.explain.chain import chain
+from consulcast.explain.explanation import Cause, Explanation, Finding, Unknown
+from consulcast.explain.facts import Facts, OfVip
+from consulcast.explain.find import Subject, nearest
+from consulcast.explain.words import ago, peer_name, peer_trouble
+from consulcast.model import Health, Reason
+
+_OF_CONSUL = "consul"  # the service that servers register themselves
+_SOME = 8  # services that a hint names
+
+
+def explain(target: str, subject: Subject, facts: Facts) -> Explanation:
+    """Answer whether it is announced, and if not, why not."""
+    about, cause = _not_announced(target, subject, facts)
+    steps = tuple(chain(subject, facts))
+    if cause is None:
+        line = _announced_line(subject, facts)
+        return Explanation(target, True, line, Reason.ANNOUNCED, "", "", steps, facts.changes)
+    line = f"{about} is NOT announced: {cause.reason}: {cause.text}"
+    todo = reasons.todo(cause.reason)
+    return Explanation(target, False, line, cause.reason, cause.text, todo, steps, facts.changes)
+
+
+def unknown(target: str, facts: Facts) -> Unknown:
+    """Say that nobody asks for the target, and what may be behind that."""
+    cause = of_consul(facts.consul, facts) if facts.consul is not None else None
+    hints = tuple(_hints(target, facts))
+    if cause is not None:
+        return Unknown(target, cause.reason, f"{target} is not known here: {cause.reason}: {cause.text}", hints)
+    where = "neither the configuration file nor HTTP asks for it"
+    if facts.consul is not None:
+        where = f"no service on Consul's node {facts.consul.node!r}, no app of the file and none over HTTP asks for it"
+    elif not facts.apps and not facts.refused:
+        where += "; Consul is not used (no CONSUL_NODE, no consul.node), and there is no app at all"
+    else:
+        where += "; Consul is not used (no CONSUL_NODE, no consul.node)"
+    line = f"{target} is not known here: {Finding.UNKNOWN_TARGET}: {where}"
+    alike = nearest(target, facts)
+    return Unknown(target, Finding.UNKNOWN_TARGET, line + (f"; nearest: {', '.join(alike)}" if alike else ""), hints)
+
+
+def _hints(target: str, facts: Facts) -> Iterator[str]:
+    alike = nearest(target, facts)
+    if alike:
+        yield f"written most alike: {', '.join(alike)}"
+    consul = facts.consul
+    if consul is None:
+        return
+    if not consul.services:
+        yield f"Consul at {consul.where} shows no service on node {consul.node!r}"
+        return
+    enable = f"enable_{consul.tag_prefix}"
+    off = sorted({item.name for item in consul.services.values() if enable not in item.tags} - {_OF_CONSUL})
+    if off:
+        more = f" and {len(off) - _SOME} more" if len(off) > _SOME else ""
+        yield f"services on node {consul.node} without the tag {enable}: {', '.join(off[:_SOME])}{more}"
+
+
+def _not_announced(target: str, subject: Subject, facts: Facts) -> tuple[str, Cause | None]:
+    """What is not announced, and why; ``None``: all is."""
+    refused = [(str(key), cause) for key in subject.apps if (cause := of_app(key, facts)) is not None]
+    taken = {app.key for app in facts.apps}
+    if subject.by_name and subject.apps and not taken.intersection(subject.apps) and refused:
+        vips = ", ".join(map(str, subject.vips))
+        return f"{vips} of {refused[0][0]}" if vips else refused[0][0], refused[0][1]
+    causes = [(vip, of_vip(vip, facts)) for vip in subject.vips]
+    for vip, cause in causes:
+        if cause is not None:
+            rest = [str(other) for other, why in causes if why is None]
+            return str(vip), Cause(cause.reason, cause.text + (f" ({', '.join(rest)} is announced)" if rest else ""))
+    if causes:
+        return "", None
+    if refused:
+        return refused[0] if subject.by_name else (target, refused[0][1])
+    assert facts.consul is not None
+    return target, of_service(subject.services[0], facts.consul, facts)
+
+
+def _announced_line(subject: Subject, facts: Facts) -> str:
+    found = [facts.vips.get(vip, OfVip(vip)) for vip in subject.vips]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    verb = "are" if more else "is"
+    reached = min(_reached(item) for item in found)
+    line = f"{subject.vips[0]}{more} {verb} announced to {reached} of {len(facts.peers)} peers"
+    return "; ".join([line, *_reservations(subject, facts)])
+
+
+def _reached(found: OfVip) -> int:
+    return sum(bool(told.carried and told.told) for told in found.told)
+
+
+def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
+    """What is not as it should be though it is announced."""
+    for peer in facts.peers:
+        if peer.status.state is SessionState.DOWN:
+            yield f"not to {peer_name(peer.status)}: {Reason.PEER_DOWN}: {peer_trouble(peer)}"
+    for key in subject.apps:
+        verdict, refused, stale = facts.health.get(key), of_app(key, facts), facts.stale.get(key)
+        if refused is not None:
+            stands = "its last readable registration stands, the new one" if key in facts.health else f"{key}"
+            yield f"{stands} is refused: {refused.reason}: {refused.text}"
+        elif verdict is not None and verdict.health is not Health.PASSING:
+            yield f"though {key} does not pass: {verdict.reason}: {verdict.detail}"
+        if stale is not None:
+            why = f"Consul's last good answer stands for {ago(stale.since, facts)}: {stale.reason}"
+            yield f"{Reason.CONSUL_STALE}: {why}"
+            break

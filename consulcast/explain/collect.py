@@ -1,0 +1,168 @@
+"""Asks the daemon's parts for what is known now. Waits for the kernel, and a second at most for ExaBGP and Consul."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import gevent
+
+from consulcast.changes import Change, Changes, Kind
+from consulcast.consul.source import ConsulSource
+from consulcast.core import Core
+from consulcast.executor.bgp.speaker import ExaBgpSpeaker
+from consulcast.executor.kernel import Kernel
+from consulcast.executor.observe import NoSpeaker
+from consulcast.executor.protocols import Found, KernelError, SessionState
+from consulcast.executor.reach import reach
+from consulcast.explain import answer
+from consulcast.explain.explanation import Explanation, Unknown
+from consulcast.explain.facts import Facts, OfConsul, OfPeer, OfVip, Shown
+from consulcast.explain.find import Subject, find
+from consulcast.model import IPAddress, Stale, Vip
+from consulcast.monitors import sock_diag
+from consulcast.monitors.runner import Monitors
+from consulcast.reconciler import Reconciler
+
+PATIENCE = 1.0  # seconds that ExaBGP's table and Consul's agent are waited for
+LAST = 20  # changes that are shown
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Collector:
+    """The parts that know something. ``gaps``: the peers and next hops that could not be found, in words."""
+
+    core: Core
+    monitors: Monitors
+    reconciler: Reconciler
+    speaker: ExaBgpSpeaker | NoSpeaker
+    kernel: Kernel
+    device: str
+    changes: Changes
+    gaps: Callable[[], tuple[str, ...]] = tuple
+
+    def explain(self, target: str) -> Explanation | Unknown:
+        """Answer about a target."""
+        facts = self._facts()
+        subject = find(target, facts)
+        if subject is None:
+            consul = self._with_agent_node(facts.consul) if facts.consul is not None else None
+            return answer.unknown(target, dataclasses.replace(facts, consul=consul))
+        return answer.explain(target, subject, self._about(subject, facts))
+
+    def _facts(self) -> Facts:
+        core = self.core
+        registered = core.registered
+        standing, failures = self.reconciler.translations()
+        return Facts(
+            now=time.monotonic(),
+            wall=time.time(),
+            apps=registered.apps,
+            asked=core.asked,
+            refused=registered.refused,
+            health=core.health,
+            verdicts=core.verdicts,
+            stale=core.stale,
+            intents={intent.vip: intent for intent in core.plan.intents},
+            device=self.device,
+            standing=standing,
+            nat_failures=failures,
+            gaps=self.gaps(),
+            exabgp=self.speaker.last_child_error,
+            consul=_of_consul(core.consul),
+            complete=core.complete,
+        )
+
+    def _about(self, subject: Subject, facts: Facts) -> Facts:
+        """Add what takes a question to somebody else."""
+        found, trouble = self._found()
+        specs = {monitor for app in facts.apps if app.key in subject.apps for monitor in app.monitors}
+        looked = {spec: item for spec in specs if (item := self.monitors.looked(spec)) is not None}
+        return dataclasses.replace(
+            facts,
+            looked=looked,
+            found=found,
+            kernel_trouble=trouble,
+            vips=self._vips(subject.vips, facts.now),
+            peers=self._peers(),
+            changes=self._changes(subject),
+        )
+
+    def _found(self) -> tuple[Found | None, str]:
+        try:
+            return self.reconciler.found(), ""
+        except KernelError as error:
+            return None, str(error)
+
+    def _vips(self, vips: Iterable[Vip], now: float) -> Mapping[Vip, OfVip]:
+        deadline = time.monotonic() + PATIENCE
+        found = {}
+        for vip in vips:
+            told = self.speaker.told(vip.prefix, max(0.0, deadline - time.monotonic()))
+            status = self.reconciler.status().get(vip)
+            found[vip] = OfVip(
+                vip,
+                status.reason if status is not None else None,
+                status.detail if status is not None else "",
+                self.speaker.route_state(vip.prefix),
+                self.reconciler.why_missing(vip.local),
+                self.core.damping.flaps(vip.prefix, now),
+                told,
+            )
+        return found
+
+    def _peers(self) -> tuple[OfPeer, ...]:
+        configured = {peer.address: peer for peer in self.speaker.configured()}
+        return tuple(
+            OfPeer(
+                status,
+                peer is not None and peer.password is not None,
+                peer.versions if peer is not None else (),
+                None if status.state is SessionState.UP else reach(self.kernel, status.address),
+                status.state is SessionState.DOWN
+                and _is_silent(status.address, peer.port if peer is not None else 179),
+            )
+            for status in self.speaker.peers()
+            for peer in (configured.get(status.address),)
+        )
+
+    def _changes(self, subject: Subject) -> tuple[Change, ...]:
+        about = [(Kind.APP, str(key)) for key in subject.apps] + [(Kind.VIP, str(vip)) for vip in subject.vips]
+        about += [(Kind.DRAIN, what) for _, what in about]
+        about += [(Kind.PEER, str(status.address)) for status in self.speaker.peers()]
+        changes = [change for kind, what in about for change in self.changes.of(kind, what)]
+        return tuple(sorted(changes, key=lambda change: change.number)[-LAST:])
+
+    def _with_agent_node(self, consul: OfConsul) -> OfConsul:
+        """Ask the agent for its node's name where the one that we ask about is not known."""
+        source = self.core.consul
+        if source is None or consul.stale is None or "does not know node" not in consul.stale.reason:
+            return consul
+        asking = gevent.spawn(source.agent_node)
+        asking.join(PATIENCE)
+        asking.kill()
+        return dataclasses.replace(consul, agent_node=asking.value if isinstance(asking.value, str) else "")
+
+
+def _is_silent(address: IPAddress, port: int) -> bool:
+    try:
+        return bool(sock_diag.unanswered(address, port))
+    except OSError:
+        return False  # the kernel does not tell
+
+
+def _of_consul(source: ConsulSource | None) -> OfConsul | None:
+    if source is None:
+        return None
+    state, settings = source.state, source.settings
+    return OfConsul(
+        node=source.node,
+        tag_prefix=source.tag_prefix,
+        synced=state.synced,
+        stale=None if state.stale_since is None else Stale(state.stale_since, state.stale_reason),
+        has_token=bool(settings.token or settings.token_file),
+        where=settings.unix_socket or settings.url,
+        services={item.id: Shown(item.id, item.name, tuple(item.tags or ())) for item in source.shown.values()},
+        held=state.held,
+    )

@@ -1,0 +1,102 @@
+"""What is meant by a target: an app, a service, a VIP, a prefix, an address. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consulcast.explain.facts import Facts, Shown
+from consulcast.explain.tagging import mentions
+from consulcast.model import AppKey, Interface, Source, Vip
+
+MOST = 16  # VIPs of one explanation
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is explained: VIPs, the apps that ask for them, and Consul's services that may have been meant to."""
+
+    vips: tuple[Vip, ...] = ()
+    apps: tuple[AppKey, ...] = ()
+    services: tuple[Shown, ...] = ()  # without an app
+    by_name: bool = False  # an app or a service was asked for
+
+
+def find(target: str, facts: Facts) -> Subject | None:
+    """Say what is meant; ``None``: nobody asks for anything like it."""
+    target = target.strip()
+    return _by_name(target, facts) or _by_address(target, facts)
+
+
+def nearest(target: str, facts: Facts) -> tuple[str, ...]:
+    """Name what is written most alike."""
+    names = {str(app.key) for app in facts.asked} | {app.name for app in facts.asked}
+    names |= {item.name for item in facts.refused} | {str(item.key) for item in facts.refused}
+    names |= {str(vip) for app in facts.asked for vip in app.vips}
+    names |= {service.name for service in _services(facts)}
+    names |= {service.id for service in _services(facts)}
+    return tuple(difflib.get_close_matches(target, sorted(names), 3))
+
+
+def vips_of(keys: Iterable[AppKey], facts: Facts) -> tuple[Vip, ...]:
+    """The VIPs that apps ask for, and have if they are taken with others."""
+    wanted = set(keys)
+    found = {vip: None for app in (*facts.apps, *facts.asked) if app.key in wanted for vip in app.vips}
+    return tuple(found)[:MOST]
+
+
+def _services(facts: Facts) -> tuple[Shown, ...]:
+    return tuple(facts.consul.services.values()) if facts.consul is not None else ()
+
+
+def _without_app(services: Iterable[Shown], facts: Facts) -> tuple[Shown, ...]:
+    known = {app.key for app in (*facts.apps, *facts.asked)} | {item.key for item in facts.refused}
+    return tuple(item for item in services if AppKey(Source.CONSUL, item.id) not in known)
+
+
+def _by_name(target: str, facts: Facts) -> Subject | None:
+    pairs = [(app.key, app.name) for app in (*facts.apps, *facts.asked)]
+    pairs += [(item.key, item.name) for item in facts.refused]
+    exact = [key for key, _ in pairs if str(key) == target]
+    keys = exact or [key for key, name in pairs if target in (key.id, name)]
+    services = _without_app(
+        (item for item in _services(facts) if target in (item.id, item.name, f"{Source.CONSUL}:{item.id}")), facts
+    )
+    if not keys and not services:
+        return None
+    keys = list(dict.fromkeys(keys))
+    return Subject(vips_of(keys, facts), tuple(keys), () if exact else services, by_name=True)
+
+
+def _by_address(target: str, facts: Facts) -> Subject | None:
+    try:
+        asked = ipaddress.ip_interface(target)
+    except ValueError:
+        return None
+    known = dict.fromkeys(vip for app in (*facts.apps, *facts.asked) for vip in app.vips)
+    vips = _matching(asked, "/" in target, known)
+    keys = tuple(dict.fromkeys(app.key for app in (*facts.apps, *facts.asked) if any(vip in vips for vip in app.vips)))
+    named = [item for item in _services(facts) if any(mentions(tag, asked.ip) for tag in item.tags)]
+    unread = [item.key for item in facts.refused if item.key not in keys and _is_of(item.key, named)]
+    services = _without_app(named, facts)
+    if not vips and not unread and not services:
+        return None
+    return Subject(vips, (*keys, *unread), services)
+
+
+def _is_of(key: AppKey, services: Iterable[Shown]) -> bool:
+    return key.source is Source.CONSUL and any(item.id == key.id for item in services)
+
+
+def _matching(asked: Interface, is_prefix: bool, known: Iterable[Vip]) -> tuple[Vip, ...]:
+    """The VIPs that an address or prefix is about: the very one, else those around it, else those inside."""
+    alike = [vip for vip in known if vip.interface.version == asked.version]
+    if is_prefix:
+        same = [vip for vip in alike if vip.interface == asked] or [vip for vip in alike if vip.prefix == asked.network]
+    else:
+        same = [vip for vip in alike if vip.interface.ip == asked.ip]
+    around = [vip for vip in alike if vip.prefix.prefixlen <= asked.network.prefixlen and asked.ip in vip.prefix]
+    inside = [vip for vip in alike if vip.interface.ip in asked.network]
+    return tuple((same or sorted(around, key=lambda vip: -vip.prefix.prefixlen)[:1] or inside)[:MOST])

@@ -1,0 +1,70 @@
+"""What is meant by a target."""
+
+from __future__ import annotations
+
+import pytest
+
+from consulcast.explain.facts import Facts
+from consulcast.explain.find import MOST, find, nearest
+from tests.explain.world import DNS, facts, shown
+
+NET = ("enable_gocast", "gocast_vip=198.18.0.0/24")
+
+
+def known() -> Facts:
+    return facts(
+        shown("dns", *DNS, id="dns-1"),
+        shown("dns", *DNS, id="dns-2"),
+        shown("net", *NET),
+        shown("six", "enable_gocast", "gocast_vip=2001:db8::10/128"),
+        shown("off", "gocast_vip=203.0.113.77/32"),
+        shown("typo", "enable_gocast", "gocast-vip=203.0.113.78/32"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "vips", "apps", "services"),
+    [
+        ("dns", ["203.0.113.10/32"], ["consul:dns-1", "consul:dns-2"], []),
+        ("dns-2", ["203.0.113.10/32"], ["consul:dns-2"], []),
+        ("consul:dns-1", ["203.0.113.10/32"], ["consul:dns-1"], []),
+        ("203.0.113.10/32", ["203.0.113.10/32"], ["consul:dns-1", "consul:dns-2"], []),
+        ("203.0.113.10", ["203.0.113.10/32"], ["consul:dns-1", "consul:dns-2"], []),
+        ("203.0.113.0/24", ["203.0.113.10/32"], ["consul:dns-1", "consul:dns-2"], []),
+        ("198.18.0.0/24", ["198.18.0.0/24"], ["consul:net"], []),
+        ("198.18.0.7", ["198.18.0.0/24"], ["consul:net"], []),
+        ("2001:db8:0::10", ["2001:db8::10/128"], ["consul:six"], []),
+        ("off", [], [], ["off"]),
+        ("consul:off", [], [], ["off"]),
+        ("203.0.113.77", [], [], ["off"]),
+        ("typo", [], ["consul:typo"], []),
+        ("203.0.113.78/32", [], ["consul:typo"], []),
+        (" dns-1 ", ["203.0.113.10/32"], ["consul:dns-1"], []),
+    ],
+)
+def test_what_is_meant(target: str, vips: list[str], apps: list[str], services: list[str]) -> None:
+    found = find(target, known())
+    assert found is not None
+    assert [str(vip) for vip in found.vips] == vips
+    assert [str(key) for key in found.apps] == apps
+    assert [item.id for item in found.services] == services
+
+
+@pytest.mark.parametrize(
+    "target", ["", "nobody", "203.0.113.11", "203.0.113.11/32", "2001:db8::11", "consul:", "300.1.1.1"]
+)
+def test_what_nobody_asks_for(target: str) -> None:
+    assert find(target, known()) is None
+
+
+def test_a_prefix_with_many_vips_is_explained_in_part() -> None:
+    many = [shown(f"s{number}", "enable_gocast", f"gocast_vip=203.0.113.{number}/32") for number in range(99)]
+    found = find("203.0.113.0/24", facts(*many))
+    assert found is not None
+    assert len(found.vips) == MOST
+
+
+def test_what_is_written_alike() -> None:
+    assert nearest("dsn", known())[0] == "dns"
+    assert "203.0.113.10/32" in nearest("203.0.113.1/32", known())
+    assert not nearest("qqqq", known())
