@@ -17,6 +17,8 @@ from consulcast.consul.publisher import Wanted
 from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
 from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
+from consulcast.drains import Method
+from consulcast.drains import Settings as DrainSettings
 from consulcast.exposure import who_else
 from consulcast.hooks import Hook
 from consulcast.model import App, AppKey, IPAddress, Origin, Source
@@ -150,6 +152,7 @@ class _Reader:
                 origin=_ORIGINS.get(file.bgp.origin, Origin.INCOMPLETE),
                 cleanup_timer=file.agent.cleanup_timer,
                 stale_limit=file.consul.stale_limit or None,
+                drain=self._drain(),
             ),
             nat=file.nat,
             apps=self._apps(),
@@ -255,6 +258,18 @@ class _Reader:
             raise self._error(f"{at}.on_change", "write the program with its whole path, then its arguments")
         command = Command(tuple(hooks.on_change), (), commands.user, commands.limits)
         return Hook(command, frozenset(hooks.kinds), float(hooks.timeout), hooks.queue)
+
+    def _drain(self) -> DrainSettings:
+        drain = self._file.drain
+        if not 0 <= drain.med <= 0xFFFFFFFF:
+            raise self._error("$.drain.med", "must be from 0 to 4294967295 (RFC 4271 section 4.3)")
+        if not 1 <= drain.prepend <= 16:
+            raise self._error("$.drain.prepend", "is how often our AS is added to the path: 1 to 16")
+        if not 0 <= drain.wait <= 3600:
+            raise self._error("$.drain.wait", "must be at most 1h; 0s withdraws at once")
+        if not 0 <= drain.flows <= 86400:
+            raise self._error("$.drain.flows", "must be at most 24h; 0s waits for none")
+        return DrainSettings(Method(drain.method), drain.med, drain.prepend, float(drain.wait), float(drain.flows))
 
     def _router_id(self) -> ipaddress.IPv4Address | None:
         text = self._file.bgp.router_id

@@ -28,11 +28,13 @@ from consulcast.consul.settings import BadSetting
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
 from consulcast.document import ConfigError
+from consulcast.drain_store import DrainStore
 from consulcast.executor.addresses import Addresses
 from consulcast.executor.bgp.errors import BgpError
 from consulcast.executor.bgp.life import Life
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.device_events import DeviceEvents
+from consulcast.executor.flows import OpenFlows
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.iptables import Iptables
@@ -158,14 +160,12 @@ class Daemon:
         if self._stop.is_set():
             return False
         self._executors()
+        self._flows = OpenFlows(self._spoken, self._spawn)
         self._reconciler = Reconciler(
-            self._addresses,
-            self._nat,
-            self._speaker,
-            agent.drain_time,
-            self._spawn,
+            *(self._addresses, self._nat, self._speaker, agent.drain_time, self._spawn),
             repairs=self._repairs,
             latency=self._latency,
+            flows=self._flows,
         )
         if not self._observe:
             self._device_events = DeviceEvents(
@@ -188,7 +188,8 @@ class Daemon:
             lambda: self._core.wake(Cause.HTTP, self._registrations.changed_at),
             self._fail,
         )
-        self._core = Core(self._registrations, self._monitors, self._reconciler, self._latency)
+        self._drains = DrainStore(state / "drains.json", lambda: self._core.wake(), self._fail)
+        self._core = Core(self._registrations, self._monitors, self._reconciler, self._drains, self._latency)
         self._consul = self._consul_source(config)
         self._core.follow(self._consul)
         self._locate_consul()
@@ -197,7 +198,8 @@ class Daemon:
         self._reconciler.after_pass = self._service.passed
         self._status = status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
-            *(self.reload, self._repairs, self._instruments, self._changes),
+            *(self.reload, self._repairs, self._instruments),
+            *(self._changes, self._drains),
             self.foresee,
             Collector(
                 *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
@@ -315,6 +317,7 @@ class Daemon:
         self._reconciler.start()
         self._monitors.start()
         self._registrations.start()
+        self._drains.start()
         self._planning = self._spawn(self._core.run)
         self._looking = self._spawn(self._look_again)
         if self._consul is not None:
@@ -518,6 +521,8 @@ class Daemon:
         self._web.stop()
         self._turns.stop()
         self._registrations.stop()
+        self._drains.stop()
+        self._flows.stop()
         if self._claim is not None:
             self._claim.close()
         self._run_dir.close()

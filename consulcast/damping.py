@@ -4,6 +4,9 @@ Each withdrawal of a route costs 1000, each change of its attributes 500; the pe
 limit, a route that was withdrawn is not announced again, and one that is announced keeps its attributes, until the
 penalty has decayed to the reuse limit. A healthy route is never withdrawn for its attributes.
 
+A drain is never held back on its way down. One that an operator asked for costs nothing, and the way back from it
+nothing either: the bound is about what happens by itself. Consul's maintenance mode costs like anything else.
+
 The bound (``most_updates``): an UPDATE costs 500 at least, but for the first of all, and no more can be paid than the
 limit and what decays below it.
 """
@@ -67,6 +70,7 @@ class _History:
     flaps: int = 0  # since it was last calm
     damped: bool = False  # the limit was passed, and the reuse limit has not been reached since
     until: str = ""  # when it will be, by the wall clock
+    asked: bool = False  # it is as an operator's drain has made it
 
 
 class Damping:
@@ -110,17 +114,23 @@ class Damping:
     def _next(self, history: _History, intent: Intent | None, now: float, wall: float) -> _History | None:
         """Take in what is wanted now; ``None``: nothing worth remembering."""
         wanted = intent.route if intent is not None and intent.announce else None
-        if wanted is not None and wanted == history.shown and not history.damped:
+        drain = intent.drain if intent is not None else None
+        asked = drain is not None and drain.asked
+        if wanted is not None and wanted == history.shown and not history.damped and asked == history.asked:
             return history
+        free = asked or history.asked
         if history.damped and now >= self._reuse_at(history):
             history = replace(history, damped=False, until="")
         if wanted is None:
-            if history.wanted:
-                history = self._punish(replace(history, shown=None, wanted=False), WITHDRAWAL, now, wall)
-            return history if history.damped or self._decayed(history, now) >= _FORGOTTEN else None
-        if not history.damped and history.shown not in (None, wanted):
+            costs = history.wanted and not free
+            history = replace(history, shown=None, wanted=False, asked=asked)
+            if costs:
+                history = self._punish(history, WITHDRAWAL, now, wall)
+            return history if history.damped or asked or self._decayed(history, now) >= _FORGOTTEN else None
+        held = history.damped and (history.shown is None or (drain is None and not free))
+        if not held and not free and history.shown not in (None, wanted):
             history = self._punish(history, CHANGE, now, wall)
-        return replace(history, wanted=True, shown=history.shown if history.damped else wanted)
+        return replace(history, wanted=True, asked=asked, shown=history.shown if held else wanted)
 
     def _punish(self, history: _History, penalty: float, now: float, wall: float) -> _History:
         before = self._decayed(history, now)

@@ -34,7 +34,7 @@ class Reason(StrEnum):
     NAT_UNSUPPORTED = "nat-unsupported"
     NO_CHECKS = "no-checks"  # monitor `consul` on a service without any check: never passes, as in GoCast
     SUPPRESSED = "suppressed"  # it came and went too often; held back until the time that is shown
-    DRAINING = "draining"  # maintenance mode: wanted, not failed
+    DRAINING = "draining"  # asked for over the API, or by Consul's maintenance mode: wanted, not failed
     CLEANED_UP = "cleaned-up"  # failing for longer than cleanup_timer: address removed too
     WITHDRAWING = "withdrawing"  # not wanted any more; withdrawal or removal under way
     VIP_NOT_ALLOWED = "vip-not-allowed"
@@ -123,11 +123,18 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is announced to every peer: a prefix and its attributes. The next hop is each peer's own matter."""
+    """What is announced to every peer: a prefix and its attributes. The next hop is each peer's own matter.
+
+    ``med``: RFC 4271 section 5.1.4; ``None``: there is none. ``prepend``: how often our AS stands in the path beyond
+    the once that it must, at external peers. ``local_preference`` is for internal peers; ``None``: the usual one.
+    """
 
     prefix: Prefix
     communities: tuple[Community, ...] = ()
     origin: Origin = Origin.IGP
+    med: int | None = None
+    prepend: int = 0
+    local_preference: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,18 +235,28 @@ class Health(StrEnum):
 
     PASSING = "passing"
     FAILING = "failing"
-    DRAINING = "draining"  # maintenance mode
+    DRAINING = "draining"
     UNKNOWN = "unknown"  # never looked yet; a source that loses sight keeps its last verdict instead
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """What is to be known of a drain beside who wants it, and why."""
+
+    failing: str = ""  # what drains does not work either, and why
+    asked: bool = False  # over the API; else it is Consul's maintenance mode
+    until: float | None = None  # when it lapses by itself
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """A monitor's word on an app. ``since`` is when ``health`` last changed."""
+    """A monitor's word on an app. ``since`` is when ``health`` last changed. ``drain`` is set while it is draining."""
 
     health: Health
     reason: Reason
     detail: str = ""
     since: float = field(default=0.0, compare=False)
+    drain: Drained | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +275,18 @@ class VerdictKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """The drain of a VIP. While the VIP is announced, it is so with the lower preference."""
+
+    since: float
+    lowered_until: float  # when it is withdrawn at the latest
+    how: str  # the lower preference in words
+    flows: float  # seconds that open flows are waited for at most, before NAT and address go
+    asked: bool = False  # over the API, by an operator
+    until: float | None = None  # when it lapses by itself
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """What a VIP should be on this host now, and why."""
 
@@ -270,3 +299,4 @@ class Intent:
     apps: tuple[AppKey, ...] = ()
     nats: tuple[Translation, ...] = ()  # without them the route must not be announced
     name: str = ""  # of the oldest app that uses it: for people who look at the host
+    drain: Draining | None = None  # an announcement is then for what is announced already

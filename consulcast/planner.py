@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 
+from consulcast import drains as draining
+from consulcast.drains import Drain, Kind
 from consulcast.model import (
     App,
     AppKey,
     Community,
+    Drained,
+    Draining,
     Health,
     Intent,
     IPAddress,
@@ -29,7 +33,7 @@ class Defaults:
 
     ``cleanup_timer``: seconds that an address outlives a failure. ``nat_to``: this host's own addresses, one of a
     family at most, to which NAT rules lead. ``stale_limit``: seconds that Consul's last good answer stands for a
-    better one; ``None``: for ever.
+    better one; ``None``: for ever. ``drain``: how a drain goes.
     """
 
     communities: tuple[Community, ...] = ()
@@ -37,6 +41,7 @@ class Defaults:
     cleanup_timer: float = 900.0
     nat_to: tuple[IPAddress, ...] = ()
     stale_limit: float | None = None
+    drain: draining.Settings = field(default_factory=draining.Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,40 +67,85 @@ def plan(
     now: float,
     former: Mapping[AppKey, Verdict] | None = None,
     stale: Mapping[AppKey, Stale] | None = None,
+    drains: Iterable[Drain] = (),
+    announced: Set[Vip] = frozenset(),
 ) -> Plan:
     """Decide what every VIP should be.
 
     A VIP is up when, for every service name that uses it, one instance at least passes all its monitors.
     ``former``: the health of the apps before; one that passed goes on passing until a monitor new to it has looked.
-    ``stale``: the apps that rest on an answer of Consul's which is not known to be true any more.
+    ``stale``: the apps that rest on an answer of Consul's which is not known to be true any more. ``announced``: the
+    VIPs that were so just before; of the others none is announced for being drained.
     """
     apps, stale = tuple(apps), stale or {}
-    health = {
-        app.key: _overdue(stale.get(app.key), defaults.stale_limit, now)
-        or app_verdict(app, verdicts, (former or {}).get(app.key))
-        for app in apps
-    }
+    drains = [drain for drain in drains if drain.until is None or now < drain.until]
+    health = {}
+    for app in apps:
+        verdict = _overdue(stale.get(app.key), defaults.stale_limit, now)
+        verdict = verdict or app_verdict(app, verdicts, (former or {}).get(app.key))
+        health[app.key] = _drained(verdict, (drain for drain in drains if drain.target.covers(app)))
+    of_vips = {drain.target.name: drain for drain in drains if drain.target.kind is Kind.VIP}
     users: dict[Vip, list[App]] = {}
     for app in apps:
         for vip in app.vips:
             users.setdefault(vip, []).append(app)
     intents = []
     times = [] if defaults.stale_limit is None else [item.since + defaults.stale_limit for item in stale.values()]
+    times += [drain.until for drain in drains if drain.until is not None]
     for vip, using in users.items():
-        intent, cleanup_at = _intent(vip, using, health, defaults, now)
+        drain = of_vips.get(str(vip))
+        seen = {app.key: _drained(health[app.key], [drain] if drain else ()) for app in using}
+        intent, change_at = _intent(vip, using, seen, defaults, now, vip in announced)
         intents.append(intent)
-        if cleanup_at is not None:
-            times.append(cleanup_at)
-    return Plan(tuple(intents), tuple(health.items()), min((at for at in times if at > now), default=None))
+        if change_at is not None:
+            times.append(change_at)
+    shown = tuple((key, replace(verdict, detail=_explained(verdict))) for key, verdict in health.items())
+    return Plan(tuple(intents), shown, min((at for at in times if at > now), default=None))
 
 
 def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict], former: Verdict | None = None) -> Verdict:
-    """Judge one app: the worst of its monitors."""
+    """Judge one app: the worst of its monitors. One that says "drain" counts for its drain, the others for the rest."""
     found = [verdicts.get(VerdictKey(app.key, monitor), _PENDING) for monitor in app.monitors]
-    worst = min(found, key=lambda verdict: _WORST_FIRST.index(verdict.health), default=_NO_MONITOR)
-    if worst.health is Health.UNKNOWN and former is not None and former.health is Health.PASSING:
-        return Verdict(Health.PASSING, Reason.PASSING, "a new monitor has not looked yet", former.since)
+    others = (verdict for verdict in found if verdict.health is not Health.DRAINING)
+    worst = min(others, key=lambda verdict: _WORST_FIRST.index(verdict.health), default=_NO_MONITOR)
+    if worst.health is Health.UNKNOWN and former is not None and _works(former):
+        worst = Verdict(Health.PASSING, Reason.PASSING, "a new monitor has not looked yet", former.since)
+    for verdict in found:
+        if verdict.health is Health.DRAINING:
+            worst = _with_drain(worst, verdict)
     return worst
+
+
+def _works(verdict: Verdict) -> bool:
+    """Whether an app does its work, drained or not."""
+    if verdict.health is Health.DRAINING:
+        return verdict.drain is None or not verdict.drain.failing
+    return verdict.health is Health.PASSING
+
+
+def _drained(verdict: Verdict, drains: Iterable[Drain]) -> Verdict:
+    """Judge what operators drain."""
+    for drain in drains:
+        asked = Drained(asked=True, until=drain.until)
+        verdict = _with_drain(verdict, Verdict(Health.DRAINING, Reason.DRAINING, drain.why, drain.since, asked))
+    return verdict
+
+
+def _with_drain(beneath: Verdict, drain: Verdict) -> Verdict:
+    """Put a drain over a verdict. Of several drains the earliest counts, until the last is over."""
+    over, under = drain.drain or Drained(), beneath.drain or Drained()
+    if beneath.health is not Health.DRAINING:
+        broken = "" if _works(beneath) else beneath.detail or beneath.reason.value
+        return replace(drain, drain=replace(over, failing=over.failing or broken))
+    until = None if over.until is None or under.until is None else max(over.until, under.until)
+    first = min(beneath, drain, key=lambda verdict: verdict.since)
+    return replace(first, drain=Drained(over.failing or under.failing, over.asked or under.asked, until))
+
+
+def _explained(verdict: Verdict) -> str:
+    if verdict.drain is None or not verdict.drain.failing:
+        return verdict.detail
+    return f"{verdict.detail}; meanwhile: {verdict.drain.failing}"
 
 
 def _overdue(stale: Stale | None, limit: float | None, now: float) -> Verdict | None:
@@ -119,27 +169,46 @@ def translations(vip: Vip, using: Iterable[App], nat_to: Iterable[IPAddress]) ->
 
 
 def _intent(
-    vip: Vip, using: list[App], health: Mapping[AppKey, Verdict], defaults: Defaults, now: float
+    vip: Vip, using: list[App], health: Mapping[AppKey, Verdict], defaults: Defaults, now: float, announced: bool
 ) -> tuple[Intent, float | None]:
+    """Decide about one VIP, and when time alone will change that, if ever. ``announced``: it was so just before."""
     services: dict[str, list[App]] = {}
     for app in using:
         services.setdefault(app.name, []).append(app)
+    settings = defaults.drain
     down: list[tuple[App, Verdict, float]] = []  # the best instance of each service that is not up, and since when
+    lowered: list[tuple[App, Verdict, float]] = []  # of each that is drained and up for a while yet: who drains last
     for instances in services.values():
         best = max(instances, key=lambda app: _WORST_FIRST.index(health[app.key].health))
-        if health[best.key].health is not Health.PASSING:
+        if health[best.key].health is Health.PASSING:
+            continue
+        drained = [app for app in instances if _works(health[app.key])]
+        last = max(drained, key=lambda app: health[app.key].since, default=None)
+        if announced and last is not None and now < health[last.key].since + settings.lowers:
+            lowered.append((last, health[last.key], health[last.key].since))
+        else:
             down.append((best, health[best.key], max(health[app.key].since for app in instances)))
     communities = {*defaults.communities, *(item for app in using for item in app.communities)}
     route = Route(vip.prefix, tuple(sorted(communities)), defaults.origin)
     keys = tuple(app.key for app in using)
     nats = translations(vip, using, defaults.nat_to)
+    up = Intent(vip, route, True, True, Reason.ANNOUNCED, "", keys, nats, using[0].name)
+    drains = [item for item in (*down, *lowered) if item[1].health is Health.DRAINING]
+    if drains:  # wanted, not failed: whatever else is down on this VIP, it goes as a drained one does
+        app, verdict, since = min(drains, key=lambda item: item[2])
+        over = verdict.drain or Drained()
+        drain = Draining(since, since + settings.lowers, settings.how, settings.flows, over.asked, over.until)
+        why = replace(up, reason=verdict.reason, detail=f"{app.key}: {_explained(verdict)}", drain=drain)
+        if down:
+            return replace(why, address=False, announce=False), None
+        return replace(why, route=draining.lowered(route, settings)), drain.lowered_until
     if not down:
-        return Intent(vip, route, True, True, Reason.ANNOUNCED, "", keys, nats, using[0].name), None
+        return up, None
     app, verdict, _ = min(down, key=lambda item: (_WORST_FIRST.index(item[1].health), item[2]))
-    detail = f"{app.key}: {verdict.detail}"
+    failed = replace(up, announce=False, reason=verdict.reason, detail=f"{app.key}: {verdict.detail}")
     if verdict.health is Health.UNKNOWN:  # it may come up at once: what stands on the host stays
-        return Intent(vip, route, True, False, verdict.reason, detail, keys, nats, using[0].name), None
+        return failed, None
     cleanup_at = min(item[2] for item in down) + defaults.cleanup_timer
     if now < cleanup_at:
-        return Intent(vip, route, True, False, verdict.reason, detail, keys, nats, using[0].name), cleanup_at
-    return Intent(vip, route, False, False, Reason.CLEANED_UP, detail, keys, nats, using[0].name), None
+        return failed, cleanup_at
+    return replace(failed, address=False, reason=Reason.CLEANED_UP), None

@@ -1,11 +1,12 @@
 """Makes the host and its routers match the intents, in order, and keeps it so.
 
-Up: address, NAT, route. Down: route, acknowledged, drain time, NAT, address.
+Up: address, NAT, route. Down: route, acknowledged, drain time, the open flows of what is drained, NAT, address.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from consulcast.executor.protocols import AddressTable, Found, Nat, RouteState, Speaker
+from consulcast.executor.protocols import AddressTable, Flows, Found, Nat, RouteState, Speaker
 from consulcast.latency import Latency
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import rules_now
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import RETRY_MAX, VipAddresses
-from consulcast.vip_status import LEVELS, VipStatus, of_route
+from consulcast.vip_status import LEVELS, DrainPhase, VipStatus, of_drain, of_route
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class _Leaving:
     drain: bool  # whether there was such a route
     clear_since: float | None = None
     trouble: str = ""  # why it could not be removed
+    look_at: float = math.inf  # when time alone changes something
+    ended: bool = False  # its open flows have ended, or were waited for long enough
 
 
 class Reconciler:
@@ -51,10 +54,12 @@ class Reconciler:
         clock: Callable[[], float] = time.monotonic,
         repairs: Repairs | None = None,
         latency: Latency | None = None,
+        flows: Flows | None = None,
     ) -> None:
         self._addresses = VipAddresses(addresses, repairs or Repairs(), clock)
         self._nat = nat
         self._speaker = speaker
+        self._flows = flows
         self._drain_time = drain_time
         self._spawn = spawn
         self._clock = clock
@@ -155,11 +160,7 @@ class Reconciler:
             *(moment for moment in (self._report_at, self._settled_at or 0.0) if moment > self._clock()),
             *self._addresses.retries,
         ]
-        deadlines += [
-            leaving.clear_since + self._drain_time
-            for leaving in self._leaving.values()
-            if leaving.clear_since is not None
-        ]
+        deadlines += [leaving.look_at for leaving in self._leaving.values() if leaving.clear_since is not None]
         return min(deadlines)
 
     # -- one pass ----------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Reconciler:
         """
         self._latency.begin()
         intents = self._intents
-        announce = [intent for intent in intents if intent.announce]
+        announce = [intent for intent in intents if intent.announce and self._may_begin(intent)]
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._hand_over(i for i in announce if i.vip.prefix in self._handed or self._stands(i))
         wanted = {intent.vip.local: intent.name for intent in announce}
@@ -188,6 +189,10 @@ class Reconciler:
         self._translate(keep, due)
         self._remove(due)
         self._report()
+
+    def _may_begin(self, intent: Intent) -> bool:
+        """A drain announces nothing that was not announced before it."""
+        return intent.drain is None or intent.vip.prefix in self._handed
 
     def _stands(self, intent: Intent) -> bool:
         """Whether the VIP works on this host, so that its route may be announced."""
@@ -237,6 +242,8 @@ class Reconciler:
         unwanted = (self._addresses.owned | {item.vip for item in self._known_translations()}) - keep
         for address in self._leaving.keys() - unwanted:
             del self._leaving[address]
+        drained = {intent.vip.local: intent.drain for intent in self._intents if intent.drain and not intent.address}
+        counted: set[Interface] = set()
         due: list[Interface] = []
         for address in unwanted if self._complete else ():
             leaving = self._leaving.get(address)
@@ -250,12 +257,23 @@ class Reconciler:
                 for prefix in leaving.prefixes - self._handed.keys()
             ):
                 leaving.clear_since = None
-                leaving.drain = True
+                leaving.drain, leaving.ended = True, False
                 continue
             if leaving.clear_since is None:
                 leaving.clear_since = now if leaving.drain else now - self._drain_time
-            if now - leaving.clear_since >= self._drain_time:
+            leaving.look_at = leaving.clear_since + self._drain_time
+            drain = drained.get(address)
+            if now >= leaving.look_at and drain is not None and self._flows is not None and not leaving.ended:
+                leaving.look_at += drain.flows
+                leaving.ended = now >= leaving.look_at or self._flows.open(address) == 0
+                if not leaving.ended:
+                    counted.add(address)
+                    continue
+            if now >= leaving.clear_since + self._drain_time:
+                leaving.look_at = math.inf  # what it waits for now wakes us
                 due.append(address)
+        if self._flows is not None:
+            self._flows.watch(counted)
         return frozenset(due)
 
     def _translate(self, keep: Set[Interface], due: Set[Interface]) -> None:
@@ -281,6 +299,7 @@ class Reconciler:
                 log.log(level, "address %s cannot be removed, retried: %s", address, why, extra=extra)
                 leaving.trouble = why
                 leaving.clear_since = now + RETRY_MAX  # tried again after that
+                leaving.look_at = now + RETRY_MAX + self._drain_time
                 continue
             self._led.pop(address, None)
             del self._leaving[address]
@@ -334,6 +353,11 @@ class Reconciler:
 
     def _found(self, intent: Intent) -> VipStatus:
         vip = intent.vip
+        if intent.drain is not None:
+            if self._speaker.route_state(vip.prefix) is RouteState.OBSERVED:
+                return VipStatus(vip, Reason.WOULD_ANNOUNCE, f"{intent.detail}; with {intent.drain.how}")
+            flows = self._flows.open(vip.local) if self._flows is not None else None
+            return of_drain(intent, intent.drain, self._phase(intent), flows)
         if not intent.announce:
             return VipStatus(vip, intent.reason, intent.detail)
         if vip.local not in self._addresses.present:
@@ -351,3 +375,12 @@ class Reconciler:
         found, until = of_route(vip, state, self._speaker.peers(), self._clock())
         self._report_at = max(self._report_at, until)
         return found
+
+    def _phase(self, intent: Intent) -> DrainPhase:
+        vip = intent.vip
+        if vip.prefix in self._handed:
+            return DrainPhase.LOWERED
+        if self._speaker.route_state(vip.prefix) is not RouteState.CLEAR:
+            return DrainPhase.WITHDRAWING
+        left = vip.local in self._addresses.owned or any(item.vip == vip.local for item in self._known_translations())
+        return DrainPhase.FLOWS if left else DrainPhase.DRAINED

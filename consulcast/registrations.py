@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable
@@ -159,7 +158,7 @@ class Registrations:
         for change in changes:
             if trouble is not None and (change in growing or (change.held is None and change.existed)):
                 what = "nothing is changed" if change in growing else "unregistered; a restart may bring it back"
-                change.done.set_exception(NotStored(f"{what}: {self._why(trouble)}", _is_full(trouble)))
+                change.done.set_exception(NotStored(f"{what}: {self._why(trouble)}", state_file.is_full(trouble)))
             else:
                 change.done.set(change.existed)
 
@@ -181,7 +180,7 @@ class Registrations:
 
     def _write(self, state: State) -> OSError | None:
         data = registration_file.encode(state, self._wall() - self._clock())
-        trouble: OSError | None = self._thread.apply(_try_to_write, (self._path, data))
+        trouble: OSError | None = self._thread.apply(state_file.try_to_write, (self._path, data))
         if trouble is not None:
             if self._write_again_at is None:
                 log.error("%s; retried every %.0f s", self._why(trouble), RETRY, extra={"reason": "not-stored"})
@@ -236,16 +235,3 @@ def _apply(changes: list[_Change], state: State, now: float) -> State:
             held[change.name] = change.held
     held = {name: one for name, one in held.items() if one.expires_at is None or one.expires_at > now}
     return State(held, unreadable)
-
-
-def _try_to_write(path: Path, data: bytes) -> OSError | None:
-    """Return the error: one that leaves a thread is printed there with a traceback."""
-    try:
-        state_file.write(path, data)
-    except OSError as error:
-        return error
-    return None
-
-
-def _is_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

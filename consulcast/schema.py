@@ -114,6 +114,16 @@ class Bgp(Struct, forbid_unknown_fields=True):
     peers: list[Peer] = field(default_factory=list)
 
 
+class Drain(Struct, forbid_unknown_fields=True):
+    """``drain:`` — how an app, a VIP or the whole host is taken out of service."""
+
+    method: Literal["graceful-shutdown", "med", "prepend", "none"] = "graceful-shutdown"
+    med: int = 2**32 - 1
+    prepend: int = 3
+    wait: Duration = Duration(5)
+    flows: Duration = Duration(30)
+
+
 class Nat(Struct, forbid_unknown_fields=True):
     """``nat:`` — how NAT rules are made; ``auto``: as the host makes its own."""
 
@@ -254,6 +264,7 @@ class File(Struct, forbid_unknown_fields=True):
     exec: Exec = field(default_factory=Exec)
     commands: dict[str, Command] = field(default_factory=dict)
     api: Api = field(default_factory=Api)
+    drain: Drain = field(default_factory=Drain)
     nat: Nat = field(default_factory=Nat)
     publish: Publish = field(default_factory=Publish)
     hooks: Hooks = field(default_factory=Hooks)

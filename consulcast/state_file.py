@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -47,6 +48,20 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def try_to_write(path: Path, data: bytes) -> OSError | None:
+    """``write`` for a thread of a pool, which prints an error that leaves it: returns the error."""
+    try:
+        write(path, data)
+    except OSError as error:
+        return error
+    return None
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed for want of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def set_aside(path: Path) -> Path:

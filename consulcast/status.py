@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from prometheus_client.core import Metric
 
+from consulcast import drains
 from consulcast.changes import Changes
 from consulcast.core import Core
+from consulcast.drain_store import DrainStore
+from consulcast.drains import Drain, Kind, Target, UnknownTarget
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.collect import Collector
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.instruments import Instruments
-from consulcast.model import App, AppKey, Health, IPAddress, Reason, Refused, Source, Stale
+from consulcast.model import App, AppKey, Health, Intent, IPAddress, Reason, Refused, Source, Stale
 from consulcast.outlook import Outlook
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
-from consulcast.web.view import AppState, AppView, ConsulView, Messages, QueryView, SessionInfo, VipView
+from consulcast.vip_status import VipStatus
+from consulcast.web.view import (
+    AppState,
+    AppView,
+    ConsulView,
+    DrainView,
+    Messages,
+    QueryView,
+    SessionInfo,
+    VipDrain,
+    VipView,
+)
 
 _STATES = {
     Health.PASSING: AppState.PASSING,
@@ -43,6 +57,7 @@ class Status:
         repairs: Repairs,
         instruments: Instruments,
         changes: Changes,
+        drain_store: DrainStore,
         foresee: Callable[[], Outlook | str],
         collector: Collector,
     ) -> None:
@@ -51,6 +66,7 @@ class Status:
         self._core, self._reconciler, self._speaker = core, reconciler, speaker
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
         self._instruments = instruments
+        self._drains = drain_store
 
     def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
@@ -77,13 +93,36 @@ class Status:
 
     def vips(self) -> Sequence[VipView]:
         """Every VIP that is asked for."""
-        apps = {intent.vip: intent.apps for intent in self._core.plan.intents}
+        intents = {intent.vip: intent for intent in self._core.plan.intents}
         found = self._reconciler.status().values()
         return [
-            VipView(item.vip, item.reason, item.detail, keys, self._stale(keys))
+            VipView(item.vip, item.reason, item.detail, keys, self._stale(keys), _drain(item, intent))
             for item in found
-            for keys in (apps.get(item.vip, ()),)
+            for intent in (intents.get(item.vip),)
+            for keys in (intent.apps if intent else (),)
         ]
+
+    def drains(self) -> Sequence[DrainView]:
+        """Every drain that was asked for over the API."""
+        return [self._view(drain) for drain in self._drains.drains]
+
+    def drain(self, target: str, seconds: float | None, reason: str, who: str, force: bool) -> DrainView:
+        """Drain, for so many seconds or until it is ended; or change how long and why. ``force``: the absent, too.
+
+        Raises ``BadValue``, ``UnknownTarget``, ``NotStored``.
+        """
+        apps = self._core.registered.apps
+        found = drains.find(target, apps, self._drains.drains)
+        if found is None and not force:
+            raise UnknownTarget(drains.unknown(target, apps))
+        return self._view(self._drains.put(found or Target.read(target), seconds, reason, who))
+
+    def undrain(self, target: str) -> None:
+        """End a drain. Raises ``BadValue``, ``UnknownTarget``, ``NotStored``."""
+        standing = self._drains.drains
+        found = drains.find(target, (), standing)
+        if found is None or not self._drains.remove(found):
+            raise UnknownTarget(drains.not_drained(target, standing))
 
     def peers(self) -> Sequence[PeerStatus]:
         """Every peer, in the order of the configuration."""
@@ -158,9 +197,24 @@ class Status:
         state = _STATES[verdict.health]
         return AppView(app.key, asked, state, verdict.reason, verdict.detail, verdict.since, expires_at, stale)
 
+    def _view(self, drain: Drain) -> DrainView:
+        covered = {app.key for app in self._core.registered.apps if drain.target.covers(app)}
+        return DrainView(drain, tuple(view for view in self.vips() if _concerns(drain.target, view, covered)))
+
     def _stale(self, apps: Iterable[AppKey]) -> Stale | None:
         found = [stale for key in apps if (stale := self._core.stale.get(key))]
         return min(found, key=lambda stale: stale.since, default=None)
+
+
+def _concerns(target: Target, view: VipView, covered: Set[AppKey]) -> bool:
+    return str(view.vip) == target.name if target.kind is Kind.VIP else not covered.isdisjoint(view.apps)
+
+
+def _drain(found: VipStatus, intent: Intent | None) -> VipDrain | None:
+    drain = intent.drain if intent is not None else None
+    if drain is None or found.phase is None:
+        return None
+    return VipDrain(found.phase, drain.since, drain.lowered_until, drain.until, found.flows)
 
 
 def _messages(counts: Mapping[str, int]) -> Messages:

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
-from consulcast.model import Reason, Vip
+from consulcast.model import Draining, Intent, Reason, Vip
 
 PATIENCE = 5.0  # seconds that a session may take to come up before its VIPs are said to be without it
 
 
+class DrainPhase(StrEnum):
+    """How far a drain is."""
+
+    LOWERED = "lowered"  # announced, with the lower preference
+    WITHDRAWING = "withdrawing"  # the withdrawal is not acknowledged yet
+    FLOWS = "flows"  # no route leads here any more; what is under way may end, then NAT and address go
+    DRAINED = "drained"  # nothing of it is left on this host
+
+
 @dataclass(frozen=True, slots=True)
 class VipStatus:
-    """What a VIP is on this host, as found, and why."""
+    """What a VIP is on this host, as found, and why. ``phase``: how far its drain is, if it has one."""
 
     vip: Vip
     reason: Reason
     detail: str = ""
+    phase: DrainPhase | None = None
+    flows: int | None = field(default=None, compare=False)  # that were open when last counted
+
+
+def of_drain(intent: Intent, drain: Draining, phase: DrainPhase, flows: int | None) -> VipStatus:
+    """Tell what a drain has made of its VIP so far."""
+    words = {
+        DrainPhase.LOWERED: f"announced with {drain.how}",
+        DrainPhase.WITHDRAWING: "being withdrawn",
+        DrainPhase.FLOWS: f"withdrawn; what is open may take {drain.flows:g} s" if drain.flows else "withdrawn",
+        DrainPhase.DRAINED: "withdrawn, nothing is left here",
+    }
+    return VipStatus(intent.vip, intent.reason, f"{intent.detail}; {words[phase]}", phase, flows)
 
 
 def of_route(vip: Vip, state: RouteState, peers: Sequence[PeerStatus], now: float) -> tuple[VipStatus, float]:

@@ -119,6 +119,21 @@ def test_plan_says_what_the_reload_then_does(spine: World) -> None:
     assert planned() == (0, {})
 
 
+def test_drain_waits_until_the_router_has_lost_the_route(spine: World) -> None:
+    spine.register()
+    spine.announced()
+    status, output = call(spine, "drain", "dns", "--for", "10m", "--reason", "new kernel", "--wait", "30")
+    assert status == 0, output
+    assert output.startswith("drained: dns until ")
+    assert VIP not in spine.bird.routes()
+    assert call(spine, "status", "--quiet")[0] == 0, "what is drained is not wanted"
+    assert "new kernel" in call(spine, "status")[1]
+    assert call(spine, "drain", "nothing-here")[0] == 3
+    assert call(spine, "undrain", "dns")[0] == 0
+    spine.announced()
+    assert call(spine, "undrain", "dns")[0] == 3
+
+
 def observe(made: World) -> tuple[Process, str]:
     """Observe with the file of the daemon that acts, but for the directory."""
     config = yaml.safe_load(made.daemon.config.read_text())

@@ -752,6 +752,7 @@ def test_fault_14_one_failing_check_of_two_is_no_flapping(site: Site) -> None:
 
 
 def test_fault_14_maintenance_of_the_node_counts(site: Site) -> None:
+    """It is a drain: the route has a lower preference for ``drain.wait``, and is withdrawn then."""
     site.tag("dns", f"vip={VIP}", "monitor=consul", checks=[PASSING])
     site.announced()
     site.consul.maintenance(True)

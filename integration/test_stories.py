@@ -83,7 +83,9 @@ def settings(lab: Lab, **more: Any) -> dict[str, Any]:
 def world(lab: Lab, **more: Any) -> Iterator[World]:
     host, tor = lab.host("host"), lab.host("tor")
     lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24", "2001:db8::1/64", "2001:db8::2/64")
-    bird = Bird(tor, ROUTER_AS, [Peer("198.51.100.1", HOST_AS)])
+    router_as = more.pop("router_as", ROUTER_AS)
+    bird = Bird(tor, router_as, [Peer("198.51.100.1", HOST_AS)])
+    more["bgp"] = {"peer_as": router_as, **more.get("bgp", {})}
     consul = ConsulAgent(host, persistent=more.pop("persistent", False))
     daemon = Daemon(host, settings(lab, **more), node=consul.node)
     bird.wait_established()
@@ -237,18 +239,20 @@ def test_tags_that_became_unreadable_do_not_withdraw_a_running_service(spine: Wo
     spine.stays(seconds=1.0)
 
 
-def test_maintenance_is_obeyed_at_once_and_left_at_once(spine: World) -> None:
-    spine.register()
-    spine.announced()
-    spine.consul.maintenance(True, "dns")
-    spine.gone()
-    spine.daemon.wait_line("draining")
-    spine.consul.maintenance(False, "dns")
-    spine.announced()
-    spine.consul.maintenance(True)
-    spine.gone()
-    spine.consul.maintenance(False)
-    spine.announced()
+def test_maintenance_withdraws_at_once_where_a_drain_does_and_is_left_at_once(lab: Lab) -> None:
+    """With the lower preference before it: test_drain.py."""
+    with world(lab, drain={"method": "none"}) as spine:
+        spine.register()
+        spine.announced()
+        spine.consul.maintenance(True, "dns")
+        spine.gone(deadline=2.0)
+        spine.daemon.wait_line("draining")
+        spine.consul.maintenance(False, "dns")
+        spine.announced()
+        spine.consul.maintenance(True)
+        spine.gone(deadline=2.0)
+        spine.consul.maintenance(False)
+        spine.announced()
 
 
 def test_agent_killed_and_restarted_with_a_smaller_index(spine: World) -> None:

@@ -15,6 +15,7 @@ from consulcast import config
 from consulcast.changes import Kind
 from consulcast.config import Config, parse
 from consulcast.document import ConfigError
+from consulcast.drains import Method, Settings
 from consulcast.model import NatRule, Origin
 
 GOCAST_SAMPLE = """
@@ -284,3 +285,26 @@ def test_a_hook_runs_as_the_commands_do_and_for_the_kinds_that_are_named() -> No
 def test_a_bad_way_to_publish_or_hook_is_refused_with_the_fix(text: str, error: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(error)):
         parse("file.yaml", f"{MINIMAL}\n{text}")
+
+
+def test_drain_has_its_defaults_and_can_be_changed() -> None:
+    assert parse("f", MINIMAL).defaults.drain == Settings(Method.GRACEFUL_SHUTDOWN, 4294967295, 3, 5.0, 30.0)
+    text = MINIMAL + "drain: {method: med, med: 7, prepend: 1, wait: 1m, flows: 0s}\n"
+    assert parse("f", text).defaults.drain == Settings(Method.MED, 7, 1, 60.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{method: weight}", "drain.method"),
+        ("{med: 4294967296}", "0 to 4294967295"),
+        ("{med: -1}", "0 to 4294967295"),
+        ("{prepend: 0}", "1 to 16"),
+        ("{prepend: 17}", "1 to 16"),
+        ("{wait: 2h}", "at most 1h"),
+        ("{flows: 25h}", "at most 24h"),
+        ("{wiat: 5s}", "wiat"),
+    ],
+)
+def test_bad_drain_is_refused_with_its_place(text: str, says: str) -> None:
+    assert says in bad(MINIMAL + f"drain: {text}\n")

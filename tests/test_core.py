@@ -11,6 +11,7 @@ import pytest
 from consulcast import notation
 from consulcast.consul.source import ConsulState
 from consulcast.core import Core
+from consulcast.drains import Drain, Target
 from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Source, Stale, Verdict, VerdictKey
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.planner import Defaults
@@ -145,3 +146,33 @@ def test_what_another_file_would_make_of_it_is_told_and_nothing_is_changed() -> 
     assert health[new.key].reason is Reason.MONITOR_PENDING
     assert planned.intents[0].route.communities == communities
     assert (core.registered, core.plan) == before
+
+
+@dataclass
+class Drains:
+    """Those that stand."""
+
+    drains: tuple[Drain, ...] = ()
+
+
+def test_drain_lowers_what_was_announced_and_nothing_else() -> None:
+    drains = Drains()
+    made: Any = Core(Fake(), Fake(), Fake(), drains)  # type: ignore[arg-type]
+    made.configure(Policy(frozenset(), True), Defaults(), Pace(), (OTHER,))
+    drains.drains = (Drain(Target.read("node"), time.monotonic()),)
+    made._plan()
+    assert [intent.announce for intent in made.plan.intents] == [False], "as at a start"
+    drains.drains = ()
+    made._plan()
+    drains.drains = (Drain(Target.read("other"), time.monotonic()),)
+    for _ in range(2):
+        made._plan()
+        (intent,) = made.plan.intents
+        assert (intent.announce, intent.reason) == (True, Reason.DRAINING)
+    drains.drains = (Drain(Target.read("other"), time.monotonic() - 60.0),)
+    for _ in range(2):
+        made._plan()
+        assert [intent.announce for intent in made.plan.intents] == [False]
+    drains.drains = ()
+    made._plan()
+    assert [intent.reason for intent in made.plan.intents] == [Reason.ANNOUNCED]

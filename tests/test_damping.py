@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast import notation
-from consulcast.damping import Damping, Limits, most_updates
-from consulcast.model import Intent, Reason, Route
+from consulcast.damping import WITHDRAWAL, Damping, Limits, most_updates
+from consulcast.model import Draining, Intent, Reason, Route
 
 LIMITS = Limits()
 ONE, OTHER = "65000:1", "65000:2"
@@ -237,3 +237,62 @@ def test_what_is_remembered_of_a_prefix_can_be_asked() -> None:
     assert (found.number, found.suppressed, found.until) == (3, False, "")
     assert 2900 < found.penalty < 3000
     assert damping.flaps(prefix, 99999.0) is None
+
+
+# -- drains --------------------------------------------------------------------------------------------------------
+
+
+def draining(announce: bool, asked: bool) -> tuple[Intent, ...]:
+    (plain,) = wants(ONE)
+    route = replace(plain.route, communities=notation.communities("65000:1,65535:0"))
+    drain = Draining(0.0, 5.0, "graceful-shutdown", 30.0, asked)
+    return (replace(plain, announce=announce, route=route, reason=Reason.DRAINING, drain=drain),)
+
+
+def once_drained(damping: Damping, now: float, asked: bool) -> Intent:
+    """Lower, withdraw and announce again; each on its way down is let through."""
+    for announce in (True, False):
+        (intent,), _ = damping.apply(draining(announce, asked), now, now)
+        assert intent == draining(announce, asked)[0]
+    (intent,), _ = damping.apply(wants(ONE), now, now)
+    return intent
+
+
+def test_what_an_operator_drains_again_and_again_is_never_held_back_and_costs_nothing() -> None:
+    damping = Damping()
+    damping.apply(wants(ONE), 0, 0)
+    for number in range(50):
+        assert once_drained(damping, 1.0 + number, asked=True) == wants(ONE)[0]
+    (intent,), _ = damping.apply(wants(DOWN), 60, 60)
+    assert damping._histories[intent.vip.prefix].penalty == WITHDRAWAL, "only what happened by itself counts"
+
+
+def test_undrain_in_time_has_its_own_attributes_at_once_also_while_they_are_held() -> None:
+    damping = Damping(Limits(suppress=1600.0))
+    for number in range(5):  # attributes that change until they are held
+        damping.apply(wants(ONE if number % 2 else OTHER), number, number)
+    (held,), _ = damping.apply(wants(ONE), 5, 5)
+    assert held.route == wants(OTHER)[0].route
+    (intent,), _ = damping.apply(draining(True, asked=True), 6, 6)
+    assert intent == draining(True, asked=True)[0], "a drain is not held back"
+    (intent,), _ = damping.apply(wants(ONE), 7, 7)
+    assert intent.route == wants(ONE)[0].route
+
+
+def test_maintenance_mode_costs_like_anything_else_and_goes_through_on_its_way_down() -> None:
+    damping = Damping()
+    damping.apply(wants(ONE), 0, 0)
+    for number in range(2):
+        assert once_drained(damping, 1.0 + number, asked=False).announce
+    assert once_drained(damping, 4.0, asked=False).reason is Reason.SUPPRESSED
+
+
+def test_route_that_is_suppressed_stays_so_after_a_drain() -> None:
+    peer = Peer()
+    peer.see(ONE, 0)
+    peer.flap(6, 10.0)
+    assert (held := peer.see(ONE, 11.0)) is not None
+    assert held.reason is Reason.SUPPRESSED
+    peer.damping.apply(draining(False, asked=True), 12, 12)
+    (intent,), _ = peer.damping.apply(wants(ONE), 13, 13)
+    assert intent.reason is Reason.SUPPRESSED

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast import notation
+from consulcast.drains import Drain, Method, Settings, Target
 from consulcast.model import (
     App,
     AppKey,
+    Drained,
     Health,
     Intent,
     MonitorSpec,
@@ -213,3 +215,169 @@ def test_port_that_fails_is_obeyed_while_consuls_word_is_held() -> None:
         found = plan([one], {**verdicts, VerdictKey(one.key, port): verdict}, DEFAULTS, 10.0, None, {one.key: STALE})
         (intent,) = found.intents
         assert (intent.announce, intent.reason is Reason.MONITOR_FAILING) == (up, not up)
+
+
+# -- drains --------------------------------------------------------------------------------------------------------
+
+WAIT = Settings().wait
+SHUT = "65535:0"
+
+
+def drained(text: str, since: float = 100.0, until: float | None = None) -> Drain:
+    return Drain(Target.read(text), since, until, "later" if until else "", "upgrade", "deploy")
+
+
+def during(
+    apps: list[App],
+    verdicts: list[tuple[VerdictKey, Verdict]],
+    now: float,
+    *drains: Drain,
+    announced: bool = True,
+    settings: Settings | None = None,
+) -> tuple[Intent, float | None]:
+    """Plan for apps of one VIP that was announced before, or was not."""
+    before = frozenset(vip for one in apps for vip in one.vips) if announced else frozenset()
+    defaults = dataclasses.replace(DEFAULTS, drain=settings or Settings())
+    made = plan(apps, dict(verdicts), defaults, now, drains=drains, announced=before)
+    (intent,) = made.intents
+    return intent, made.recheck_at
+
+
+def shut(intent: Intent) -> bool:
+    return SHUT in map(str, intent.route.communities)
+
+
+@pytest.mark.parametrize("target", ["node", "consul:a", "a", "dns", "203.0.113.10/32", "maintenance"])
+def test_drained_vip_is_announced_with_the_lower_preference_for_a_while_and_then_withdrawn(target: str) -> None:
+    one = app("a", communities="65000:1")
+    by_consul = target == "maintenance"
+    verdicts = [says(one, Health.DRAINING if by_consul else Health.PASSING, since=100.0)]
+    drains = [] if by_consul else [drained(target)]
+    intent, recheck_at = during([one], verdicts, 100.0 + WAIT - 0.1, *drains)
+    assert (intent.announce, intent.address, intent.reason) == (True, True, Reason.DRAINING)
+    assert [str(item) for item in intent.route.communities] == ["65000:1", "65000:9", SHUT]
+    assert recheck_at == 100.0 + WAIT
+    assert intent.drain is not None
+    assert intent.drain.asked is not by_consul
+    assert "consul:a: " in intent.detail
+    assert by_consul or "drained by deploy: upgrade" in intent.detail
+    intent, recheck_at = during([one], verdicts, 100.0 + WAIT, *drains)
+    assert (intent.announce, intent.address, intent.reason) == (False, False, Reason.DRAINING)
+    assert recheck_at is None
+
+
+@pytest.mark.parametrize("settings", [Settings(Method.NONE), Settings(wait=0.0)])
+def test_without_a_wait_it_is_withdrawn_at_once(settings: Settings) -> None:
+    one = app("a")
+    assert not during([one], [says(one, Health.PASSING)], 100.0, drained("a"), settings=settings)[0].announce
+
+
+@pytest.mark.parametrize("now", [100.0, 101.0])
+def test_drain_announces_nothing_that_was_not_announced_before(now: float) -> None:
+    one = app("a")
+    for verdict, drains in ((Health.PASSING, [drained("a")]), (Health.DRAINING, [])):
+        intent, _ = during([one], [says(one, verdict, since=100.0)], now, *drains, announced=False)
+        assert (intent.announce, intent.address, intent.reason) == (False, False, Reason.DRAINING)
+
+
+def test_instance_that_is_not_drained_keeps_the_vip_as_it_is() -> None:
+    one, two = app("a"), app("b")
+    verdicts = [says(one, Health.PASSING), says(two, Health.PASSING)]
+    for now in (100.0, 1000.0):
+        intent, _ = during([one, two], verdicts, now, drained("a"))
+        assert (intent.reason, shut(intent)) == (Reason.ANNOUNCED, False)
+    assert not during([one, two], verdicts, 1000.0, drained("203.0.113.10/32"))[0].announce, "both, at this VIP"
+
+
+def test_vip_drains_from_when_its_last_instance_did() -> None:
+    one, two = app("a"), app("b")
+    verdicts = [says(one, Health.PASSING), says(two, Health.PASSING)]
+    intent, recheck_at = during([one, two], verdicts, 201.0, drained("a", 100.0), drained("b", 200.0))
+    assert intent.announce
+    assert shut(intent)
+    assert recheck_at == 200.0 + WAIT
+    # the other one failed instead: of what is left the time is over
+    assert not during([one, two], [verdicts[0], says(two, Health.FAILING)], 201.0, drained("a", 100.0))[0].announce
+
+
+def test_of_two_services_the_one_that_drains_first_decides_when() -> None:
+    tcp, udp = app("a", "dns-tcp"), app("b", "dns-udp")
+    verdicts = [says(tcp, Health.PASSING), says(udp, Health.PASSING)]
+    _, recheck_at = during([tcp, udp], verdicts, 102.0, drained("a", 100.0), drained("b", 101.0))
+    assert recheck_at == 100.0 + WAIT
+    assert not during([tcp, udp], verdicts, 100.0 + WAIT, drained("a", 100.0), drained("b", 101.0))[0].announce
+
+
+def test_what_fails_while_it_drains_is_withdrawn_at_once_and_says_both() -> None:
+    one = app("a")
+    intent, _ = during([one], [says(one, Health.FAILING)], 101.0, drained("a"))
+    assert (intent.announce, intent.address, intent.reason) == (False, False, Reason.DRAINING)
+    assert "drained by deploy: upgrade; meanwhile: failing" in intent.detail
+    by_consul = Verdict(Health.DRAINING, Reason.DRAINING, "maintenance", 100.0, Drained("check is critical"))
+    intent, _ = during([one], [(VerdictKey(one.key, CONSUL), by_consul)], 101.0)
+    assert not intent.announce
+    assert intent.detail == "consul:a: maintenance; meanwhile: check is critical"
+
+
+def test_port_that_fails_in_maintenance_mode_is_a_drain_that_is_withdrawn_at_once() -> None:
+    port = MonitorSpec("port", "tcp:53")
+    one = dataclasses.replace(app("a"), monitors=(CONSUL, port))
+    failing = VerdictKey(one.key, port), Verdict(Health.FAILING, Reason.MONITOR_FAILING, "")
+    intent, _ = during([one], [says(one, Health.DRAINING, 100.0), failing], 101.0)
+    assert (intent.announce, intent.reason) == (False, Reason.DRAINING)
+
+
+def test_drain_that_lapses_changes_the_plan_by_time_alone() -> None:
+    one = app("a")
+    verdicts = [says(one, Health.PASSING)]
+    intent, recheck_at = during([one], verdicts, 150.0, drained("a", until=200.0), announced=False)
+    assert (intent.announce, recheck_at) == (False, 200.0)
+    assert during([one], verdicts, 200.0, drained("a", until=200.0), announced=False)[0].reason is Reason.ANNOUNCED
+
+
+def test_of_several_drains_the_first_counts_until_the_last_is_over() -> None:
+    one = app("a")
+    drains = drained("a", 200.0, 300.0), drained("node", 100.0, 400.0)
+    intent, _ = during([one], [says(one, Health.PASSING)], 250.0, *drains)
+    assert intent.drain is not None
+    assert (intent.announce, intent.drain.since, intent.drain.until) == (False, 100.0, 400.0)
+    assert "node drained" in intent.detail
+
+
+def test_drained_app_without_sight_of_consul_goes_on_draining_and_fails_after_the_limit() -> None:
+    one = app("a")
+    verdicts = dict([says(one, Health.PASSING)])
+    defaults = Defaults(stale_limit=60.0)
+    for now, up in ((103.0, True), (160.0, False)):
+        drains = [drained("a", now - 1)]
+        made = plan([one], verdicts, defaults, now, None, {one.key: STALE}, drains, frozenset(one.vips))
+        assert made.intents[0].announce is up
+        assert made.intents[0].reason is Reason.DRAINING
+
+
+def test_new_monitor_of_a_drained_app_does_not_withdraw_it_before_it_has_looked() -> None:
+    one = app("a")
+    passing, drains = dict([says(one, Health.PASSING)]), [drained("a")]
+    before = plan([one], passing, DEFAULTS, 100.0, drains=drains, announced=frozenset(one.vips))
+    changed = dataclasses.replace(one, monitors=(CONSUL, MonitorSpec("port", "tcp:53")))
+    after = plan([changed], passing, DEFAULTS, 101.0, dict(before.health), None, drains, frozenset(one.vips))
+    assert after.intents[0].announce
+
+
+@given(apps_and_verdicts, st.sampled_from(["node", "a", "dns", "203.0.113.1/32"]), st.floats(0, 20))
+def test_drain_never_makes_anything_more_than_it_was(
+    drawn: list[tuple[str, str, str, Health]], target: str, now: float
+) -> None:
+    apps = [app(id, name, vip) for id, name, vip, _ in drawn]
+    verdicts = dict(says(one, item[3]) for one, item in zip(apps, drawn, strict=True))
+    without = plan(apps, verdicts, DEFAULTS, now)
+    up = {intent.vip for intent in without.intents if intent.announce}
+    for before in (up - up, up):
+        made = plan(apps, verdicts, DEFAULTS, now, None, None, [drained(target, 0.0)], before)
+        for intent in made.intents:
+            assert not intent.announce or intent.vip in up or intent.vip in before
+            assert not intent.announce or intent.address
+            assert shut(intent) <= (intent.announce and intent.reason is Reason.DRAINING)
+            if intent.reason is Reason.DRAINING and intent.announce:
+                assert intent.vip in before
+                assert now < WAIT

@@ -70,8 +70,16 @@ def test_every_entry_has_a_meaning_and_a_cause() -> None:
 
 
 def test_what_is_wrong_says_what_to_do() -> None:
-    well = {"announced", "passing", "withdrawing", "registered", "changed", "removed", "peer-up", "started", "reloaded"}
-    assert {code for code, entry in entries().items() if not entry.todo} == well
+    wrong = {
+        "monitor-failing",
+        "peer-down",
+        "vip-not-allowed",
+        "consul-stale",
+        "not-enabled",
+        "cannot-start",
+        "hook-failed",
+    }
+    assert not {code for code in wrong if not entries()[code].todo}
     assert reasons.todo("bad-tag")
     assert not reasons.todo("nobody-says-this")
 

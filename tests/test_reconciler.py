@@ -13,10 +13,11 @@ import pytest
 from consulcast import notation
 from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.latency import Cause, Latency, What
-from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation
+from consulcast.model import Draining, Intent, Interface, Prefix, Reason, Route, Translation
 from consulcast.reconciler import Reconciler
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import BATCH
+from consulcast.vip_status import DrainPhase, VipStatus
 
 VIP = "203.0.113.10/32"
 
@@ -125,6 +126,18 @@ class FakeNat:
         pass
 
 
+class FakeFlows:
+    def __init__(self) -> None:
+        self.counts: dict[Interface, int] = {}
+        self.watched: frozenset[Interface] = frozenset()
+
+    def watch(self, vips: Collection[Interface]) -> None:
+        self.watched = frozenset(vips)
+
+    def open(self, vip: Interface) -> int | None:
+        return self.counts.get(vip) if vip in self.watched else None
+
+
 class World:
     def __init__(self, drain_time: float = 0.0) -> None:
         self.script = Script()
@@ -135,14 +148,13 @@ class World:
         self.repairs = Repairs()
         self.served: list[tuple[What, Cause, float]] = []
         self.latency = Latency(lambda what, cause, seconds: self.served.append((what, cause, seconds)))
+        self.flows = FakeFlows()
         self.reconciler = Reconciler(
-            self.addresses,
-            self.nat,
-            self.speaker,
-            drain_time,
+            *(self.addresses, self.nat, self.speaker, drain_time),
             clock=lambda: self.now,
             repairs=self.repairs,
             latency=self.latency,
+            flows=self.flows,
         )
         self.nat.on_change = self.reconciler.wake
 
@@ -781,3 +793,150 @@ def test_what_the_kernel_tells_is_timed(make: Make) -> None:
     world.reconciler.disturbed(Kind.DEVICE)
     assert f"withdraw {VIP}" in world.acts()
     assert acknowledge(world) == [(What.WITHDRAW, Cause.KERNEL, 0.0)]
+
+
+# -- drains --------------------------------------------------------------------------------------------------------
+
+LOCAL = notation.vip(VIP).local
+
+
+def drained(announce: bool = False, flows: float = 30.0, nats: tuple[int, ...] = (), vip: str = VIP) -> Intent:
+    """A VIP that drains: with the lower preference still, or withdrawn."""
+    drain = Draining(0.0, 5.0, "graceful-shutdown", flows)
+    plain = intent(vip, announce, announce, "65535:0", nats)
+    return dataclasses.replace(plain, reason=Reason.DRAINING, detail="why", drain=drain)
+
+
+def status(world: World) -> VipStatus:
+    return world.reconciler.status()[notation.vip(VIP)]
+
+
+def test_drain_lowers_withdraws_and_lets_flows_end_before_nat_and_address_go(make: Make) -> None:
+    world = make(drain_time=1.0).begin()
+    world.wants(intent(nats=(53,)))
+    assert world.wants(drained(announce=True, nats=(53,))) == [f"announce {VIP}"]
+    assert (status(world).reason, status(world).phase) == (Reason.DRAINING, DrainPhase.LOWERED)
+    assert status(world).detail == "why; announced with graceful-shutdown"
+    world.speaker.acknowledges = False
+    world.wants(drained(nats=(53,)))
+    assert status(world).phase is DrainPhase.WITHDRAWING
+    assert world.acts(60.0) == [f"withdraw {VIP}"]
+    assert world.flows.watched == frozenset()
+    world.speaker.unacknowledged.clear()
+    world.acts()
+    assert status(world).phase is DrainPhase.FLOWS
+    assert world.flows.watched == frozenset(), "the drain time comes first"
+    world.acts(1.0)
+    assert world.flows.watched == {LOCAL}
+    world.flows.counts[LOCAL] = 2
+    assert world.acts(20.0) == [f"withdraw {VIP}"]
+    assert status(world).flows == 2
+    world.flows.counts[LOCAL] = 0
+    assert world.acts() == [f"withdraw {VIP}", "nat -53", f"remove {VIP}"]
+    assert status(world).phase is DrainPhase.DRAINED
+    assert world.flows.watched == frozenset()
+
+
+@pytest.mark.parametrize("number", [None, 7])
+def test_flows_that_do_not_end_or_are_not_known_are_waited_for_so_long_and_no_longer(
+    make: Make, number: int | None
+) -> None:
+    world = make(drain_time=1.0).begin()
+    world.wants(intent())
+    world.wants(drained(flows=30.0))
+    world.acts(1.0)
+    if number is not None:
+        world.flows.counts[LOCAL] = number
+    assert world.acts(29.9) == [f"withdraw {VIP}"]
+    assert world.acts(0.1) == [f"withdraw {VIP}", f"remove {VIP}"]
+
+
+def test_flows_that_have_ended_are_not_asked_for_again_while_nat_takes_its_time(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent(nats=(53,)))
+    world.flows.counts[LOCAL] = 0
+    world.nat.slow = True
+    world.wants(drained(nats=(53,)))
+    for _ in range(3):
+        world.acts(0.1)
+        assert world.flows.watched == frozenset()
+        assert world.nat.wanted == frozenset()
+    world.nat.acts()
+    assert world.acts()[-1] == f"remove {VIP}"
+
+
+def test_without_flows_to_wait_for_a_drain_ends_with_the_drain_time(make: Make) -> None:
+    world = make(drain_time=1.0).begin()
+    world.wants(intent())
+    world.wants(drained(flows=0.0))
+    assert world.acts(1.0) == [f"withdraw {VIP}", f"remove {VIP}"]
+
+
+def test_drain_announces_nothing_that_was_not_announced(make: Make) -> None:
+    world = make().begin()
+    assert world.wants(drained(announce=True)) == []
+    assert status(world).phase is DrainPhase.DRAINED
+    world.addresses.refuse = "no"
+    world.wants(intent())
+    world.addresses.refuse = ""
+    assert world.wants(drained(announce=True)) == []
+    assert world.acts(60.0) == []
+
+
+def test_address_that_somebody_removes_while_it_drains_is_put_back_and_the_route_stays(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.wants(drained(announce=True))
+    world.addresses.ours.clear()
+    world.script.clear()
+    world.reconciler.disturbed(Kind.ADDRESS)
+    assert world.acts() == [f"add {VIP}"]
+
+
+def test_undrained_while_its_flows_end_it_is_announced_and_its_address_never_went(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent(nats=(53,)))
+    world.wants(drained(nats=(53,)))
+    world.acts(1.0)
+    assert world.flows.watched == {LOCAL}
+    assert world.wants(intent(nats=(53,))) == [f"announce {VIP}"]
+    assert world.flows.watched == frozenset()
+    assert world.acts(60.0) == [f"announce {VIP}"]
+
+
+def test_flows_of_one_vip_hold_up_no_other(make: Make) -> None:
+    world = make().begin()
+    other = "203.0.113.11/32"
+    world.wants(intent(), intent(other))
+    world.flows.counts = {LOCAL: 1, notation.vip(other).local: 0}
+    world.wants(drained(), drained(vip=other))
+    assert sorted(world.acts()) == [f"remove {other}", f"withdraw {VIP}", f"withdraw {other}"]
+
+
+def test_stop_waits_for_no_flows(make: Make) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.flows.counts[LOCAL] = 1
+    world.wants(drained())
+    assert world.wants() == [f"remove {VIP}"]
+
+
+def test_waiting_for_flows_costs_no_passes(make: Make) -> None:
+    world = make(drain_time=1.0).begin()
+    world.wants(intent())
+    world.wants(drained(flows=30.0))
+    world.acts(1.0)
+    assert world.reconciler._next_deadline() > world.now
+
+
+def test_number_of_open_flows_is_shown_and_not_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    world = make().begin()
+    world.wants(intent())
+    world.wants(drained())
+    world.acts()
+    with caplog.at_level("INFO"):
+        for number in (3, 2, 1):
+            world.flows.counts[LOCAL] = number
+            world.acts(1.0)
+            assert status(world).flows == number
+    assert caplog.text == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from consulcast.consul.bodies import Check, Service
@@ -18,6 +18,12 @@ PATIENCE = 5.0
 
 
 _BEST_FIRST = (Health.PASSING, Health.DRAINING, Health.UNKNOWN, Health.FAILING)
+
+
+def _better_first(one: tuple[Verdict, Stale | None]) -> tuple[int, bool, bool]:
+    verdict, stale = one
+    broken = verdict.drain is not None and bool(verdict.drain.failing)
+    return _BEST_FIRST.index(verdict.health), broken, stale is not None
 
 
 class Parse(Protocol):
@@ -106,12 +112,10 @@ class Join:
             if service.name == name
         ]
         missing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, f"Consul has no service {name!r} on this node")
-        best, stale = min(
-            found, key=lambda one: (_BEST_FIRST.index(one[0].health), one[1] is not None), default=(missing, None)
-        )
+        best, stale = min(found, key=_better_first, default=(missing, None))
         former = self.by_name.get(name)
         since = former.since if former and former.health is best.health else now
-        return Verdict(best.health, best.reason, best.detail, since), stale
+        return replace(best, since=since), stale
 
     def _read(self, service: Service) -> _Parsed:
         known = self._parsed.get(service.id)
@@ -130,7 +134,7 @@ class Join:
             return known
         verdict = judge(name, checks, self._warning)
         since = known[1].since if known and known[1].health is verdict.health else now
-        return checks, Verdict(verdict.health, verdict.reason, verdict.detail, since)
+        return checks, replace(verdict, since=since)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ restored, an entry deleted behind the agent's back. So:
 - what left an answer stays until a second look (``evidence.py``) agrees that it is gone;
 - most apps gone at once stay for a hold-down more and a third look (``hold_down.py``), untagged ones as well;
 - after such trouble Consul needs some time to be right again: within the grace nothing gets worse, except that
-  maintenance mode, which an operator asked for, is obeyed at once.
+  maintenance mode, which an operator asked for, is believed at once.
 
 What we have written to Consul ourselves (``publisher.py``) is not looked at: it would be our own verdict come back.
 """

@@ -93,6 +93,16 @@ class AddressTable(Protocol):
         """Remove those that carry our mark; what is absent or somebody else's is left. Returns the failures."""
 
 
+class Flows(Protocol):
+    """The flows to VIPs that are open. No call waits."""
+
+    def watch(self, vips: Collection[Interface]) -> None:
+        """Replace the whole set of VIPs that are counted. Returns at once; the owner is woken by each other count."""
+
+    def open(self, vip: Interface) -> int | None:
+        """Tell how many were open when they were last counted; ``None``: not counted since it is watched."""
+
+
 class Nat(Protocol):
     """The translations that are ours, as one table that is replaced whole. No call waits."""
 

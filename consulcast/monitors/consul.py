@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from consulcast.consul.bodies import AgentCheck, Check
-from consulcast.model import Health, Reason, Verdict
+from consulcast.model import Drained, Health, Reason, Verdict
 
 Warnings = Literal["fail", "pass"]
 
@@ -21,7 +21,8 @@ def rank(check: Check | AgentCheck) -> int:
 def judge(service_id: str, checks: Iterable[Check], warning: Warnings = "fail") -> Verdict:
     """The verdict on one instance: the worst of its own checks and the node's (``serfHealth`` and others).
 
-    Maintenance mode of the service or the node is a drain. ``warning`` fails as in GoCast, unless told otherwise.
+    Maintenance mode of the service or the node is a drain, which says whether the other checks fail meanwhile.
+    ``warning`` fails as in GoCast, unless told otherwise.
     A service without a check of its own never passes, which is GoCast's promise too.
     ``checks`` may hold those of other services: they are left aside. ``since`` is the caller's to fill in.
     """
@@ -30,7 +31,9 @@ def judge(service_id: str, checks: Iterable[Check], warning: Warnings = "fail") 
         if check.maintenance:
             what = "service" if check.service_id else "node"
             why = f": {check.notes}" if check.notes else ""
-            return Verdict(Health.DRAINING, Reason.DRAINING, f"{what} is in maintenance mode{why}")
+            beneath = judge(service_id, [other for other in mine if not other.maintenance], warning)
+            drain = Drained(failing="" if beneath.health is Health.PASSING else beneath.detail)
+            return Verdict(Health.DRAINING, Reason.DRAINING, f"{what} is in maintenance mode{why}", drain=drain)
     if not any(check.service_id for check in mine):
         return Verdict(
             Health.FAILING, Reason.NO_CHECKS, "the service has no check in Consul: register one or use another monitor"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import gevent
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from gevent.lock import BoundedSemaphore
 
+from consulcast.drains import UnknownTarget, check_reason, lifetime
 from consulcast.explain.explanation import Unknown
 from consulcast.model import Refused, Source
 from consulcast.registration import MAX_TEXT, check_name
@@ -15,6 +18,9 @@ from consulcast.web.bodies import (
     AppRequest,
     AppsBody,
     ConsulBody,
+    DrainBody,
+    DrainRequest,
+    DrainsBody,
     ExplanationBody,
     PeerBody,
     PeersBody,
@@ -26,6 +32,8 @@ from consulcast.web.bodies import (
 from consulcast.web.errors import Failed, Problem, refused
 from consulcast.web.guard import VOUCHED
 from consulcast.web.view import View
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 # To read a large file takes a tenth of a second, and nothing else is done meanwhile: whoever may only read may not have
 # that all the time.
@@ -60,6 +68,27 @@ def blueprint(view: View) -> Blueprint:
         check_name(name)
         if not view.unregister(name):
             raise _unknown(view, name)
+        return Response(status=204)
+
+    @urls.get("/v1/drains")
+    def drains() -> Response:
+        return _json(DrainsBody([DrainBody.of(drain) for drain in view.drains()]))
+
+    @urls.put("/v1/drains/<anything:name>")
+    def drain(name: str) -> Response:
+        wish = _read(DrainRequest)
+        seconds, reason = lifetime(wish.for_), check_reason(wish.reason)
+        try:
+            return _json(DrainBody.of(view.drain(name, seconds, reason, g.caller, wish.force)))
+        except UnknownTarget as error:
+            raise Failed(404, Problem.NOT_FOUND, f'{error}; "force": true drains it all the same') from None
+
+    @urls.delete("/v1/drains/<anything:name>")
+    def undrain(name: str) -> Response:
+        try:
+            view.undrain(name)
+        except UnknownTarget as error:
+            raise Failed(404, Problem.NOT_FOUND, str(error)) from None
         return Response(status=204)
 
     @urls.get("/v1/vips")
@@ -122,7 +151,7 @@ def blueprint(view: View) -> Blueprint:
     return urls
 
 
-def _read(shape: type[AppRequest]) -> AppRequest:
+def _read(shape: type[S]) -> S:
     if request.mimetype != "application/json":
         what = f"Content-Type {request.mimetype!r}" if request.mimetype else "no Content-Type"
         raise Failed(415, Problem.UNSUPPORTED_MEDIA_TYPE, f"{what}: send application/json")

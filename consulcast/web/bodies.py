@@ -6,15 +6,17 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Literal, overload
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from consulcast import outlook
 from consulcast.changes import Change, Kind
+from consulcast.drains import MAX_REASON
 from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.explanation import Explanation, Mark, Stage
 from consulcast.model import Stale
 from consulcast.registration import MAX_TEXT, MAX_VALUES, Registration
-from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipState, VipView
+from consulcast.vip_status import DrainPhase
+from consulcast.web.view import AppState, AppView, ConsulView, DrainView, QueryView, VipDrain, VipState, VipView
 
 
 def _text(form: str, *examples: str) -> Meta:
@@ -111,6 +113,42 @@ class AppsBody(Struct):
     apps: list[AppBody]
 
 
+class DrainRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """For how long, and why."""
+
+    for_: Annotated[
+        str,
+        Meta(
+            description="A duration from 1s to 8760h after which the drain ends by itself; empty: never.",
+            examples=["30m"],
+            extra_json_schema={"format": "ttl"},
+        ),
+    ] = field(default="", name="for")
+    reason: Annotated[
+        str,
+        Meta(max_length=MAX_REASON, examples=["kernel upgrade"], extra_json_schema={"format": "printable"}),
+    ] = ""
+    force: Annotated[bool, Meta(description="Drain what is not here at the moment, too.")] = False
+
+
+class VipDrainBody(Struct):
+    """How far the drain of a VIP is."""
+
+    phase: DrainPhase
+    since: Moment
+    withdrawn: Annotated[Moment, Meta(description="When the lower preference ends in the withdrawal, at the latest.")]
+    until: Annotated[Moment | None, Meta(description="When it ends by itself.")]
+    flows: Annotated[int | None, Meta(description="How many were open when last counted.")]
+
+    @classmethod
+    def of(cls, drain: VipDrain | None) -> VipDrainBody | None:
+        """Write how far it is, if there is one."""
+        if drain is None:
+            return None
+        since, withdrawn = _moment(drain.since), _moment(drain.withdrawn_at)
+        return cls(drain.phase, since, withdrawn, _moment(drain.until), drain.flows)
+
+
 class VipBody(Struct):
     """A VIP as it stands on this host."""
 
@@ -121,19 +159,45 @@ class VipBody(Struct):
     detail: str
     apps: Annotated[list[str], Meta(description="Who asks for it, as source:id.")]
     stale: Annotated[StaleBody | None, Meta(description="Of its app that has been stale the longest.")]
+    drain: Annotated[VipDrainBody | None, Meta(description="Set while it is drained, by whatever.")]
 
     @classmethod
     def of(cls, vip: VipView) -> VipBody:
         """Write the VIP."""
         keys = [str(key) for key in vip.apps]
-        stale = StaleBody.of(vip.stale)
-        return cls(str(vip.vip), str(vip.vip.prefix), vip.state, vip.reason, vip.detail, keys, stale)
+        stale, drain = StaleBody.of(vip.stale), VipDrainBody.of(vip.drain)
+        return cls(str(vip.vip), str(vip.vip.prefix), vip.state, vip.reason, vip.detail, keys, stale, drain)
 
 
 class VipsBody(Struct):
     """Every VIP that is asked for."""
 
     vips: list[VipBody]
+
+
+class DrainBody(Struct):
+    """A drain that was asked for over the API."""
+
+    target: Annotated[str, Meta(description="node, an app, a service or a VIP.")]
+    kind: Literal["node", "app", "vip"]
+    since: Moment
+    until: Annotated[Moment | None, Meta(description="When it ends by itself.")]
+    reason: str
+    who: Annotated[str, Meta(description="The token's or the certificate's name, or where it was asked from.")]
+    vips: Annotated[list[VipBody], Meta(description="The VIPs that it is about, as they stand.")]
+
+    @classmethod
+    def of(cls, view: DrainView) -> DrainBody:
+        """Write the drain."""
+        drain, vips = view.drain, [VipBody.of(vip) for vip in view.vips]
+        times = _moment(drain.since), _moment(drain.until)
+        return cls(drain.target.name, drain.target.kind.value, *times, drain.reason, drain.who, vips)
+
+
+class DrainsBody(Struct):
+    """Every drain that was asked for over the API, in order of asking."""
+
+    drains: list[DrainBody]
 
 
 class PeerBody(Struct):

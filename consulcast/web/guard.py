@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Collection
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from consulcast.web.door import Door
 from consulcast.web.errors import Failed, Problem
-from consulcast.web.rights import CHANGING, Peer, decide, needed
+from consulcast.web.rights import CHANGING, Peer, caller, decide, needed
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ def _refuse_strangers(door: Door) -> Callable[[], None]:
         request.environ[VOUCHED] = settings.access.vouches(peer)
         denied = decide(settings.access, peer, authorization, scope)
         if denied is None:
+            g.caller = caller(settings.access, peer, authorization)
             return
         if denied.code == 401 and authorization is not None:
             last = gate.failed(peer, now)

@@ -10,12 +10,16 @@ from flask import Blueprint, Response
 
 from consulcast import __version__
 from consulcast.changes import Kind
+from consulcast.drains import MAX_TARGET
 from consulcast.registration import MAX_NAME, MAX_TEXT, MAX_VALUES
 from consulcast.web.bodies import (
     AppBody,
     AppRequest,
     AppsBody,
     ConsulBody,
+    DrainBody,
+    DrainRequest,
+    DrainsBody,
     EventsBody,
     ExplanationBody,
     PeersBody,
@@ -33,7 +37,7 @@ _ERRORS = {
     400: "The request or a value of it cannot be read",
     401: "No token was sent, or one that is not known",
     403: "The caller may not, or a browser sent it on behalf of another site",
-    404: "There is no such app; of an explanation: nobody asks for it, and the message says what may be meant",
+    404: "There is no such thing; of an explanation: nobody asks for it, and the message says what may be meant",
     409: "Not allowed: the reason code and the text are those of the log",
     413: "The body is too large",
     415: "The body is not JSON",
@@ -58,19 +62,9 @@ def blueprint() -> Blueprint:
 
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
-    shapes = (
-        AppRequest,
-        AppBody,
-        AppsBody,
-        VipsBody,
-        PeersBody,
-        ConsulBody,
-        EventsBody,
-        ExplanationBody,
-        PlanBody,
-        StatusBody,
-        Error,
-    )
+    apps, drains = (AppRequest, AppBody, AppsBody), (DrainRequest, DrainBody, DrainsBody)
+    others = (VipsBody, PeersBody, ConsulBody, EventsBody, ExplanationBody, PlanBody, StatusBody, Error)
+    shapes = (*apps, *drains, *others)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
@@ -145,7 +139,19 @@ _TARGET: Json = {
     "description": "An app (source:id), a service's name or id, a VIP, a prefix, or an address",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "format": "target"},
 }
-_WISH = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AppRequest"}}}}
+_DRAINED: Json = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "node, an app (source:id, or the id alone), a service, or a VIP",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_TARGET, "format": "drain-target"},
+}
+
+
+def _body(shape: str) -> Json:
+    schema = {"$ref": f"#/components/schemas/{shape}"}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
 
 _COUNT: Json = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 
@@ -160,11 +166,27 @@ _API: Json = {
             *("register", "Register an app, change it in place, or renew its time to live"),
             *(200, _json("AppBody", "The app as it stands now")),
             *(400, 409, 413, 415, 500, 507),
-            requestBody=_WISH,
+            requestBody=_body("AppRequest"),
         ),
         "delete": _operation(
             *("unregister", "Let an app go that was registered over HTTP"),
             *(204, _json(None, "It is let go")),
+            *(400, 404, 500, 507),
+        ),
+    },
+    "/v1/drains": {
+        "get": _operation("drains", "Every drain that was asked for here", 200, _json("DrainsBody", "The drains")),
+    },
+    "/v1/drains/{name}": {
+        "parameters": [_DRAINED],
+        "put": _operation(
+            *("drain", "Take out of service without a loss; or change for how long, and why"),
+            *(200, _json("DrainBody", "The drain as it stands now")),
+            *(400, 404, 413, 415, 500, 507),
+            requestBody=_body("DrainRequest"),
+        ),
+        "delete": _operation(
+            *("undrain", "End a drain", 204, _json(None, "It is ended")),
             *(400, 404, 500, 507),
         ),
     },

@@ -22,6 +22,7 @@ ALL = frozenset(Scope)
 
 # Answered whoever asks: load balancers and supervisors have no token, and there is nothing to learn.
 PROBES = ("/ping", "/healthz", "/readyz", "/v1/openapi.json")
+_DRAINS = "/v1/drains"
 # GoCast's URLs look at the query alone, whatever the method: two of them change state with a GET.
 CHANGING = ("/register", "/unregister")
 _READING = ("/info",)
@@ -33,7 +34,9 @@ def needed(method: str, path: str) -> Scope | None:
         return None
     if path in CHANGING:
         return Scope.REGISTER
-    return Scope.READ if method in ("GET", "HEAD") or path in _READING else Scope.REGISTER
+    if method in ("GET", "HEAD") or path in _READING:
+        return Scope.READ
+    return Scope.DRAIN if path == _DRAINS or path.startswith(f"{_DRAINS}/") else Scope.REGISTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,19 @@ def decide(access: Access, peer: Peer, authorization: str | None, scope: Scope) 
     return Denied(403, f"changes are taken from {where} alone until api.tokens_file is set")
 
 
+def caller(access: Access, peer: Peer, authorization: str | None) -> str:
+    """Name somebody whose request may go on, for people who read who did it: printable, and short."""
+    token = find(access.tokens, bearer(authorization)) if authorization is not None else None
+    if token is not None:
+        name = token.name
+    elif peer.certificate:
+        name = sorted(peer.certificate)[0]
+    else:
+        name = "this host" if peer.here else peer.client
+    return "".join(letter for letter in name if letter.isprintable()).strip()[:_LONGEST_NAME]
+
+
+_LONGEST_NAME = 100
 _CHALLENGE = 'Bearer realm="consulcast"'
 
 

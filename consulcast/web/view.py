@@ -10,11 +10,13 @@ from typing import Protocol
 from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
+from consulcast.drains import Drain
 from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.outlook import Outlook
 from consulcast.registration import Registration
+from consulcast.vip_status import DrainPhase
 
 
 class AppState(StrEnum):
@@ -34,6 +36,25 @@ class VipState(StrEnum):
     OBSERVED = "observed"  # it would be announced; the daemon only observes
     PENDING = "pending"  # on its way
     DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class VipDrain:
+    """How far the drain of a VIP is. ``flows``: how many were open when last counted; ``None``: not counted."""
+
+    phase: DrainPhase
+    since: float
+    withdrawn_at: float  # at the latest
+    until: float | None = None
+    flows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainView:
+    """A drain over the API, and the VIPs that are drained by it or by whatever else at the moment."""
+
+    drain: Drain
+    vips: tuple[VipView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +83,13 @@ class VipView:
     detail: str = ""
     apps: tuple[AppKey, ...] = ()
     stale: Stale | None = None  # of the app that has been stale the longest
+    drain: VipDrain | None = None
 
     @property
     def state(self) -> VipState:
         """The reason in one word."""
-        if self.reason is Reason.ANNOUNCED:
+        lowered = self.drain is not None and self.drain.phase is DrainPhase.LOWERED
+        if self.reason is Reason.ANNOUNCED or lowered:
             return VipState.ANNOUNCED
         if self.reason is Reason.WOULD_ANNOUNCE:
             return VipState.OBSERVED
@@ -125,6 +148,18 @@ class View(Protocol):
 
     def unregister(self, name: str) -> bool:
         """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""
+
+    def drains(self) -> Sequence[DrainView]:
+        """Every drain that was asked for over the API."""
+
+    def drain(self, target: str, seconds: float | None, reason: str, who: str, force: bool) -> DrainView:
+        """Drain, for so many seconds or until it is ended; or change how long and why. ``force``: the absent, too.
+
+        Raises ``BadValue``, ``UnknownTarget``, ``NotStored``.
+        """
+
+    def undrain(self, target: str) -> None:
+        """End a drain. Raises ``BadValue``, ``UnknownTarget``, ``NotStored``."""
 
     def apps(self) -> Sequence[AppView]:
         """Every app of every source, the refused ones too."""

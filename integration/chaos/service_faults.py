@@ -67,7 +67,7 @@ class CheckWarning(CheckCritical):
 
 
 class Maintenance(_ByConsul):
-    """A service is put into maintenance mode: obeyed at once, always."""
+    """A service is put into maintenance mode: believed at once, always."""
 
     bound = SOON
 

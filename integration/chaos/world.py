@@ -130,7 +130,8 @@ class World:
             "peers": peers,
             "damping": {"enabled": False},
         }
-        parts = {"agent": agent, "consul": consul, "bgp": bgp, "nat": {"backend": "nft"}, "apps": apps}
+        drain = {"method": "none"}  # each fault is one withdrawal; the rest: test_drain.py
+        parts = {"agent": agent, "consul": consul, "bgp": bgp, "drain": drain, "nat": {"backend": "nft"}, "apps": apps}
         for name, part in more.items():
             parts[name] = {**parts[name], **part}  # type: ignore[dict-item]  # sections only
         return parts

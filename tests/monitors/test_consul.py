@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast.consul.bodies import Check
-from consulcast.model import Health, Reason
+from consulcast.model import Drained, Health, Reason
 from consulcast.monitors.consul import judge
 
 
@@ -71,6 +71,9 @@ def test_service_maintenance_is_a_drain_with_its_reason() -> None:
     verdict = judge("dns", [SERF, own("critical"), maintenance])
     assert (verdict.health, verdict.reason) == (Health.DRAINING, Reason.DRAINING)
     assert verdict.detail == "service is in maintenance mode: upgrade"
+    assert verdict.drain == Drained("check 'service:dns' is critical"), "and it says that more is wrong than that"
+    well = judge("dns", [SERF, own("passing"), maintenance])
+    assert (well.health, well.drain) == (Health.DRAINING, Drained())
     assert judge("web", [SERF, own("passing", "service:web", "web"), maintenance]).health is Health.PASSING
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from prometheus_client.core import Metric
 
+from consulcast import drains
 from consulcast.changes import Changes
+from consulcast.drains import Drain, Target, UnknownTarget
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.explain.explanation import Explanation, Mark, Stage, Step, Unknown
 from consulcast.instruments import Instruments
@@ -17,7 +19,7 @@ from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
 from consulcast.registry import Registry
-from consulcast.web.view import AppState, AppView, ConsulView, Messages, SessionInfo, VipView
+from consulcast.web.view import AppState, AppView, ConsulView, DrainView, Messages, SessionInfo, VipView
 from tests.policies import open_policy
 
 BOTH = frozenset({4, 6})
@@ -51,6 +53,7 @@ class Daemon:
     calls: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
     instruments: Instruments = field(default_factory=Instruments)
+    drained: dict[Target, Drain] = field(default_factory=dict)
 
     def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         app = registration.app()
@@ -74,6 +77,27 @@ class Daemon:
         if name in self.registered:
             self.calls.append(f"unregister {name}")
         return self.registered.pop(name, None) is not None
+
+    def drains(self) -> list[DrainView]:
+        return [DrainView(drain, tuple(self.vips())) for drain in self.drained.values()]
+
+    def drain(self, target: str, seconds: float | None, reason: str, who: str, force: bool) -> DrainView:
+        if self.disk:
+            raise self.disk
+        apps = [item.app() for item in self.registered.values()]
+        found = drains.find(target, apps, self.drained.values())
+        if found is None and not force:
+            raise UnknownTarget(drains.unknown(target, apps))
+        found = found or Target.read(target)
+        self.drained[found] = Drain(found, 0.0, seconds, "", reason, who)
+        return DrainView(self.drained[found])
+
+    def undrain(self, target: str) -> None:
+        if self.disk:
+            raise self.disk
+        found = drains.find(target, (), self.drained.values())
+        if found is None or self.drained.pop(found, None) is None:
+            raise UnknownTarget(drains.not_drained(target, self.drained.values()))
 
     def apps(self) -> list[AppView]:
         return [*map(self._view, self.registered.values()), *self.others]

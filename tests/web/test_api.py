@@ -14,8 +14,9 @@ from consulcast import notation
 from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
 from consulcast.registrations import NotStored
+from consulcast.vip_status import DrainPhase
 from consulcast.web.limits import Limits
-from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipView
+from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipDrain, VipView
 from tests.web.daemon import Daemon
 
 DNS = {"vips": ["203.0.113.10/32"]}
@@ -193,6 +194,7 @@ def test_vips_and_peers(client: FlaskClient) -> None:
                 "detail": "",
                 "apps": ["http:web"],
                 "stale": None,
+                "drain": None,
             }
         ]
     }
@@ -318,3 +320,71 @@ def test_what_nobody_asks_for_is_404_and_says_what_may_be_meant(client: FlaskCli
 
 def test_a_target_without_end_is_refused(client: FlaskClient) -> None:
     assert problem(client.get("/v1/explain/" + "a" * 5000))[:2] == (400, "bad-request")
+
+
+# -- drains --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["node", "http:dns", "dns", "203.0.113.10/32", "203.0.113.10%2F32", "203.0.113.10"])
+def test_drain_is_asked_for_shown_and_ended(client: FlaskClient, daemon: Daemon, path: str) -> None:
+    client.put("/v1/apps/dns", json=DNS)
+    response = client.put(f"/v1/drains/{path}", json={"for": "30m", "reason": "upgrade"})
+    assert response.status_code == 200
+    body = response.json
+    assert body is not None
+    assert (body["reason"], body["who"]) == ("upgrade", "this host")
+    (listed,) = client.get("/v1/drains").json["drains"]  # type: ignore[index]
+    assert listed["target"] == body["target"]
+    assert listed["vips"][0]["vip"] == "203.0.113.10/32"
+    assert [drain.until for drain in daemon.drained.values()] == [1800.0]
+    assert client.delete(f"/v1/drains/{path}").status_code == 204
+    assert client.get("/v1/drains").json == {"drains": []}
+    code, reason, message = problem(client.delete(f"/v1/drains/{path}"))
+    assert (code, reason) == (404, "not-found")
+    assert "nothing is" in message
+
+
+def test_unknown_target_is_refused_with_what_there_is_unless_it_is_forced(client: FlaskClient, daemon: Daemon) -> None:
+    client.put("/v1/apps/dns", json=DNS)
+    for target in ("dsn", "203.0.113.99/32"):
+        code, _, message = problem(client.put(f"/v1/drains/{target}", json={}))
+        assert code == 404
+        assert "http:dns" in message
+        assert '"force": true' in message
+    assert not daemon.drained
+    assert client.put("/v1/drains/dsn", json={"force": True}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ({"for": "soon"}, "duration 'soon'"),
+        ({"for": "0s"}, "1s to 8760h"),
+        ({"reason": "a\nb"}, "control character"),
+        ({"reason": "x" * 201}, "`$.reason`"),
+        ({"why": "x"}, "unknown field `why`"),
+        ({"for": 30}, "Expected `str`"),
+    ],
+)
+def test_drain_that_cannot_be_read_is_refused(client: FlaskClient, daemon: Daemon, wish: Any, says: str) -> None:
+    code, _, message = problem(client.put("/v1/drains/node", json=wish))
+    assert code == 400
+    assert says in message
+    assert not daemon.drained
+
+
+def test_drain_that_cannot_be_written_is_told(client: FlaskClient, daemon: Daemon) -> None:
+    daemon.disk = NotStored("it is drained, but a restart may forget that", True)
+    assert problem(client.put("/v1/drains/node", json={}))[:2] == (507, "not-stored")
+
+
+def test_vip_that_drains_says_how_far_it_is_and_is_announced_while_it_is(client: FlaskClient, daemon: Daemon) -> None:
+    now = time.monotonic()
+    for phase, state in (("lowered", "announced"), ("withdrawing", "down"), ("flows", "down"), ("drained", "down")):
+        drain = VipDrain(DrainPhase(phase), now - 60, now - 55, now + 60, 3)
+        vip = VipView(notation.vip("203.0.113.9/32"), Reason.DRAINING, "why", drain=drain)
+        daemon.vips = lambda vip=vip: [vip]  # type: ignore[method-assign, misc]
+        (item,) = client.get("/v1/vips").json["vips"]  # type: ignore[index]
+        assert (item["state"], item["reason"]) == (state, "draining")
+        assert (item["drain"]["phase"], item["drain"]["flows"]) == (phase, 3)
+        assert item["drain"]["since"] < item["drain"]["withdrawn"] < item["drain"]["until"]

@@ -39,6 +39,8 @@ FORMATS = {
     "communities": st.lists(COMMUNITIES, min_size=1, max_size=3).map(",".join),
     "target": st.sampled_from(["dns", "consul:dns", "203.0.113.10/32", "2001:db8::10", "203.0.113.99/32"]),
     "ttl": st.integers(1, 9999).map("{}s".format),
+    "printable": st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=20),
+    "drain-target": st.sampled_from(["node", "consul:dns", "dns", "203.0.113.10/32", "2001:db8::1"]),
 }
 for name, strategy in FORMATS.items():
     schemathesis.openapi.format(name, strategy)

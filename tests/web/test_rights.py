@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consulcast.web.rights import ALL, Access, Denied, Peer, Scope, bearer, decide, needed
+from consulcast.web.rights import ALL, Access, Denied, Peer, Scope, bearer, caller, decide, needed
 from consulcast.web.tokens import parse
 
 HERE, ELSEWHERE = Peer("127.0.0.1", here=True), Peer("198.51.100.9")
@@ -33,6 +33,11 @@ def outcome(access: Access, peer: Peer, scope: Scope, token: str | None = None) 
         ("PUT", "/v1/apps/a", Scope.REGISTER),
         ("DELETE", "/v1/apps/ping", Scope.REGISTER),
         ("POST", "/v1/reload", Scope.REGISTER),
+        ("GET", "/v1/drains", Scope.READ),
+        ("PUT", "/v1/drains/node", Scope.DRAIN),
+        ("DELETE", "/v1/drains/203.0.113.10/32", Scope.DRAIN),
+        ("PUT", "/v1/drains", Scope.DRAIN),
+        ("PUT", "/v1/drainsother", Scope.REGISTER),
         ("OPTIONS", "/v1/apps", Scope.REGISTER),
         ("POST", "/v1/what/comes/later", Scope.REGISTER),
         ("GET", "/ping", None),
@@ -154,3 +159,14 @@ def test_callers_are_told_by_address_and_an_ipv6_network_is_one(
 
 def test_all_is_all() -> None:
     assert frozenset({"read", "register", "drain"}) == ALL
+
+
+def test_caller_is_named_by_token_certificate_or_place_and_can_be_shown() -> None:
+    assert caller(WITH_TOKENS, ELSEWHERE, f"Bearer {READ}") == "grafana"
+    assert caller(WITH_TOKENS, HERE, None) == "this host"
+    assert caller(WITH_TOKENS, ROOT, "Bearer wrong") == "this host"
+    assert caller(Access(), ELSEWHERE, None) == "198.51.100.9"
+    certified = Peer("198.51.100.9", certificate=frozenset({"ops.example.org"}))
+    assert caller(Access(clients={}), certified, None) == "ops.example.org"
+    odd = Peer("198.51.100.9", certificate=frozenset({"a\nb" + "x" * 200}))
+    assert caller(Access(clients={}), odd, None) == "ab" + "x" * 98

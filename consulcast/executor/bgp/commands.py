@@ -46,8 +46,13 @@ def announce(peer: Peer, route: Route) -> str | None:
     if next_hop is None:
         return None
     words = [to(peer.address, f"announce route {route.prefix} next-hop {next_hop} origin {route.origin}")]
+    if route.med is not None:
+        words.append(f"med {route.med:d}")
     if peer.internal:
-        words.append(f"local-preference {_LOCAL_PREFERENCE}")
+        preference = _LOCAL_PREFERENCE if route.local_preference is None else route.local_preference
+        words.append(f"local-preference {preference:d}")
+    elif route.prepend:  # a path that is given stands as it is: with the AS that ExaBGP would put there by itself
+        words.append(f"as-path [ {' '.join([str(peer.local_as)] * (1 + route.prepend))} ]")
     for kind, keyword, form in _KINDS:
         texts = sorted({community.text for community in route.communities if community.kind is kind}, key=_by_number)
         for text in texts:

@@ -11,7 +11,7 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import gevent
@@ -30,7 +30,14 @@ _BY_ADDRESS, _BY_NUMBER, _BY_PORT = 1 << 1, 1 << 3, 1 << 5  # CTA_FILTER_FLAG_â€
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _FEW = 8  # single addresses that are asked for one by one
-_COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+_NETFILTER = Path("/proc/sys/net/netfilter")
+_COUNT = _NETFILTER / "nf_conntrack_count"
+
+_STATUS, _PROTOINFO, _TIMEOUT = 3, 4, 7  # CTA_â€¦
+_TCP, _STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
+_OPEN = (2, 3, 4, 5)  # TCP_CONNTRACK_SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT
+_ASSURED = 1 << 2  # IPS_ASSURED
+_RECENT = 3  # seconds; a UDP flow has no end, so one that nothing came for is over
 
 
 def changed(before: Iterable[Translation], now: Iterable[Translation]) -> set[NatKey]:
@@ -57,6 +64,56 @@ def drop(before: Collection[Translation], now: Collection[Translation]) -> int:
                     dropped += sum(_delete(dropping, _FAMILIES[version], flow) for flow in wrong)
                     gevent.sleep(0)  # a portion is a few hundred flows
     return dropped
+
+
+def open_to(vips: Collection[Interface], version: int) -> Iterator[list[bytes]]:
+    """Yield the (packed) addresses asked for of flows that are open, in portions. Raises ``OSError``.
+
+    Of TCP only flows that are led elsewhere: the others are sockets of this host. ``vips``: which the kernel is to
+    look for, where they are few; what it tells of may be more.
+    """
+    if not _is_tracking():
+        return
+    source, destination = _ADDRESS[version]
+    longest = [_seconds(f"nf_conntrack_udp_timeout{kind}") for kind in ("", "_stream")]
+    hosts = [vip for vip in vips if vip.network.prefixlen == vip.max_prefixlen]
+    questions = [b""]
+    if version == 4 and len(hosts) == len(vips) <= _FEW:  # see Port.questions
+        questions = [_question(nested(_IP, attribute(destination, vip.ip.packed)), b"", _BY_ADDRESS) for vip in hosts]
+    with netlink.open_socket() as asking:
+        for question in questions:
+            for portion in netlink.dump(asking, _GET, _FAMILIES[version], question):
+                flows = (_if_open(attributes(flow), source, destination, longest) for flow in portion)
+                yield [asked for asked in flows if asked]
+
+
+def _if_open(flow: dict[int, bytes], source: int, destination: int, longest: list[int]) -> bytes | None:
+    """The address asked for, of a flow that is open."""
+    if not flow.keys() >= {_ORIGINAL, _REPLY, _STATUS, _TIMEOUT}:
+        return None
+    original, reply = _tuple(flow[_ORIGINAL]), _tuple(flow[_REPLY])
+    asked, protocol = original[_IP][destination], original[_PROTO][_NUMBER][0]
+    if protocol == socket.IPPROTO_TCP:
+        state = attributes(attributes(flow.get(_PROTOINFO, b"")).get(_TCP, b"")).get(_STATE, b"\0")[0]
+        is_open = state in _OPEN and reply[_IP][source] != asked
+    elif protocol == socket.IPPROTO_UDP:
+        assured = bool(int.from_bytes(flow[_STATUS], "big") & _ASSURED)
+        is_open = int.from_bytes(flow[_TIMEOUT], "big") >= longest[assured] - _RECENT
+    else:
+        is_open = False
+    return asked if is_open else None
+
+
+def _seconds(name: str) -> int:
+    return int((_NETFILTER / name).read_text())
+
+
+def _is_tracking() -> bool:
+    """Whether there is any flow. To ask where there is no conntrack would load it."""
+    try:
+        return int(_COUNT.read_text()) > 0
+    except FileNotFoundError:
+        return False
 
 
 class Port:
@@ -91,9 +148,7 @@ class Port:
 
     def _question(self, address: bytes, flags: int) -> bytes:
         protocol = attribute(_NUMBER, bytes([self._protocol])) + attribute(_PORT, struct.pack(">H", self._port))
-        return nested(_ORIGINAL, address, nested(_PROTO, protocol)) + nested(
-            _FILTER, attribute(1, struct.pack("=I", flags)), attribute(2, struct.pack("=I", 0))
-        )
+        return _question(address, nested(_PROTO, protocol), flags)
 
     def is_wrong(self, flow: dict[int, bytes]) -> bool:
         """Whether a flow is about this port of these VIPs, and its answers come from elsewhere than they should."""
@@ -108,6 +163,12 @@ class Port:
             prefix = _covering(asked, self._right_prefixes)
             right = self._right_prefixes[prefix] if prefix else (asked, self._port)
         return (reply[_IP][self._source], _number(reply, _SOURCE_PORT)) != right
+
+
+def _question(address: bytes, protocol: bytes, flags: int) -> bytes:
+    return nested(_ORIGINAL, address, protocol) + nested(
+        _FILTER, attribute(1, struct.pack("=I", flags)), attribute(2, struct.pack("=I", 0))
+    )
 
 
 def _covering(address: bytes, networks: Collection[Prefix]) -> Prefix | None:

@@ -103,3 +103,19 @@ def test_no_text_can_bring_a_command_about_that_harms_exabgp(
     assert line.isprintable()
     assert "json" not in line
     assert line.startswith(f"neighbor {ip_address('2001:db8::2')} announce route {prefix} next-hop ")
+
+
+def test_med_and_a_longer_path_are_told_and_the_path_to_external_peers_alone() -> None:
+    lower = Route(PREFIX, med=4294967295, prepend=2)
+    assert commands.announce(peer(), lower) == (
+        "neighbor 198.51.100.2 announce route 203.0.113.10/32 next-hop 198.51.100.1 origin igp"
+        " med 4294967295 as-path [ 65001 65001 65001 ]"
+    )
+    assert "as-path" not in (commands.announce(peer(peer_as=65001), lower) or "")
+    assert " med 0" in (commands.announce(peer(), Route(PREFIX, med=0)) or "")
+
+
+def test_local_preference_of_a_route_is_told_to_internal_peers_only() -> None:
+    lower = Route(PREFIX, local_preference=0)
+    assert (commands.announce(peer(peer_as=65001), lower) or "").endswith("local-preference 0")
+    assert "local-preference" not in (commands.announce(peer(), lower) or "")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consulcast.drains import Method, Settings, lowered
 from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.ledger import WINDOW, Ledger
 from consulcast.executor.bgp.peer import Peer
@@ -522,3 +523,20 @@ def _play(acts: list[_Act]) -> None:
     hear_all()
     ledger.set(list(wanted))
     assert set(ledger.take(now)) <= {commands.NUDGE}
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(Method.MED), Settings(Method.PREPEND)])
+@pytest.mark.parametrize("peer_as", [65010, 65001])
+def test_lower_preference_is_one_command_and_so_is_the_way_back(settings: Settings, peer_as: int) -> None:
+    one = peer(peer_as=peer_as)
+    ledger, plain = Ledger([one]), route("203.0.113.1/32", "65000:1")
+    for wanted in (plain, lowered(plain, settings), plain):
+        ledger.set([wanted])
+        (line,) = (line for line in ledger.take(0) if line != commands.NUDGE)
+        assert line == commands.announce(one, wanted)
+        ledger.nudged()
+        ledger.acknowledge(True, 0)
+        assert ledger.state(PREFIX, carried) is RouteState.ANNOUNCED
+        ledger.set([wanted])
+        assert [line for line in ledger.take(0) if line != commands.NUDGE] == []
+        ledger.nudged()

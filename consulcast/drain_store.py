@@ -1,0 +1,184 @@
+"""The drains that were asked for over HTTP: kept over a restart, and ended when their time is over."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.threadpool import ThreadPool
+
+from consulcast import drain_file, state_file
+from consulcast.drains import MAX_DRAINS, Drain, Target
+from consulcast.notation import BadValue
+from consulcast.registrations import RETRY, NotStored
+
+log = logging.getLogger(__name__)
+
+
+class DrainStore:
+    """Holds them, and writes them in one greenlet: what comes meanwhile goes with the next write.
+
+    Every change counts at once and is written when the disk lets it: a full disk must not keep an operator from taking
+    a broken host out of service, nor from putting it back. Who asked is told when a restart would not know of it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        changed: Callable[[], None],
+        failed: Callable[[BaseException], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._path, self._changed, self._failed = path, changed, failed
+        self._clock, self._wall = clock, wall
+        self._waiting: list[AsyncResult[OSError | None]] = []  # who wants to know whether it is written
+        self._dirty = False  # what stands is not what the file says
+        self._write_again_at: float | None = None  # after a write that failed
+        self._wake = Event()
+        self._stopping = False
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._thread = ThreadPool(1)  # an fsync may take long; its own, as resolvers may fill the hub's
+        self._drains = {drain.target: drain for drain in self._load()}
+
+    @property
+    def drains(self) -> Collection[Drain]:
+        """Every drain that stands, in order of asking."""
+        return tuple(self._drains.values())
+
+    def put(self, target: Target, seconds: float | None, reason: str, who: str) -> Drain:
+        """Drain, for so many seconds or until it is ended; or change how long and why. Returns when it is written.
+
+        Raises ``BadValue``, ``NotStored``: it counts, but a restart may forget it.
+        """
+        former, now = self._drains.get(target), self._clock()
+        if former is None and len(self._drains) >= MAX_DRAINS:
+            raise BadValue(f"there are {MAX_DRAINS} drains already: end some, or drain the node")
+        until = None if seconds is None else now + seconds
+        ends = "" if seconds is None else drain_file.moment(self._wall() + seconds)
+        drain = Drain(target, former.since if former else now, until, ends, reason, who)
+        self._check_running()
+        log.info("drain of %s: %s%s", target, "changed: " if former else "", drain.why)
+        self._change({**self._drains, target: drain}, "it is drained, but a restart may forget that")
+        return drain
+
+    def remove(self, target: Target) -> bool:
+        """End a drain; tells whether there was one. Raises ``NotStored``: it is ended, but may come back."""
+        self._check_running()
+        if target not in self._drains:
+            return False
+        log.info("drain of %s: ended", target)
+        rest = {other: drain for other, drain in self._drains.items() if other != target}
+        self._change(rest, "the drain is ended, but a restart may bring it back")
+        return True
+
+    def wake(self) -> None:
+        """Look again: time has passed."""
+        self._wake.set()
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take changes, and to let lapse."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Write what was asked for, and end."""
+        self._stopping = True
+        self._wake.set()
+        if self._greenlet is not None:
+            self._greenlet.join(timeout)
+            self._greenlet.kill()
+        self._thread.kill()
+
+    def _check_running(self) -> None:
+        if self._stopping or self._greenlet is None:
+            raise NotStored("nothing is changed: the daemon is stopping")
+
+    def _change(self, drains: dict[Target, Drain], what: str) -> None:
+        self._drains, self._dirty = drains, True
+        self._changed()
+        done: AsyncResult[OSError | None] = AsyncResult()
+        self._waiting.append(done)
+        self._wake.set()
+        trouble = done.get()
+        if trouble is not None:
+            raise NotStored(f"{what}: {self._why(trouble)}", state_file.is_full(trouble))
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping or self._waiting:
+                self._wake.wait(self._pause())
+                self._wake.clear()
+                self._lapse()
+                now = self._clock()
+                again = self._write_again_at is not None and (now >= self._write_again_at or self._stopping)
+                if self._waiting or again or (self._dirty and self._write_again_at is None):
+                    self._write()
+        except Exception as error:
+            self._failed(error)
+            raise
+        finally:
+            self._stopping = True
+            for done in self._waiting:
+                done.set(OSError("the daemon is stopping"))
+
+    def _pause(self) -> float | None:
+        times = [drain.until for drain in self._drains.values() if drain.until is not None]
+        if self._write_again_at is not None:
+            times.append(self._write_again_at)
+        return max(0.0, min(times) - self._clock()) if times else None
+
+    def _lapse(self) -> None:
+        now = self._clock()
+        over = {target for target, drain in self._drains.items() if drain.until is not None and drain.until <= now}
+        if over:
+            for target in over:
+                log.info("drain of %s: its time is over", target)
+            self._drains = {target: drain for target, drain in self._drains.items() if target not in over}
+            self._dirty = True
+            self._changed()
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._dirty = False  # what changes during the write makes it so again
+        data = drain_file.encode(tuple(self._drains.values()), self._wall() - self._clock())
+        trouble: OSError | None = self._thread.apply(state_file.try_to_write, (self._path, data))
+        if trouble is not None:
+            if self._write_again_at is None:
+                log.error("%s; retried every %.0f s", self._why(trouble), RETRY)
+            self._dirty, self._write_again_at = True, self._clock() + RETRY
+        elif self._write_again_at is not None:
+            log.info("%s is written again", self._path)
+            self._write_again_at = None
+        for done in waiting:
+            done.set(trouble)
+
+    def _why(self, error: OSError) -> str:
+        return f"{self._path} cannot be written: {error.strerror or error}"
+
+    def _load(self) -> list[Drain]:
+        now = self._clock()
+        try:
+            data = state_file.read(self._path)
+            found = () if data is None else drain_file.decode(data, self._wall() - now, now)
+        except (OSError, ValueError) as error:
+            self._set_aside(error)
+            return []
+        for drain in found:
+            if drain.until is not None and drain.until <= now:
+                log.info("drain of %s: its time was over while the daemon did not run", drain.target)
+            else:
+                log.info("drain of %s of a former run stands: %s", drain.target, drain.why)
+        return [drain for drain in found if drain.until is None or drain.until > now]
+
+    def _set_aside(self, why: Exception) -> None:
+        try:
+            where = f"it is set aside as {state_file.set_aside(self._path)}"
+        except OSError as error:
+            where = f"it cannot be set aside: {error}"
+        log.error("%s cannot be read (%s); no drain of a former run stands; %s", self._path, why, where)
