@@ -200,11 +200,11 @@ class Daemon:
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._instruments),
             *(self._changes, self._drains),
-            self.foresee,
             Collector(
                 *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
                 *(agent.vip_device, self._changes, lambda: self._network.gaps),
             ),
+            self.foresee,
         )
         self._turns = HubTurns(self._instruments.turned)
         # while observing, GoCast, or whoever acts, has the other addresses
@@ -511,8 +511,8 @@ class Daemon:
             self._speaker.leave(timeout=LEAVE_TIMEOUT)
             self._nat.stop(remove=False)
         else:
-            text = "nothing is to be undone" if self._observe else "withdrawing all"
-            log.info("stopping: %s", text, extra={"daemon": __version__, "reason": "stopping"})
+            extra = {"daemon": __version__, "reason": "stopping"}
+            log.info("stopping: %s", "nothing is to be undone" if self._observe else "withdrawing all", extra=extra)
             self._take_back()
         if unpublished is not None:
             unpublished()

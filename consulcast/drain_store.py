@@ -62,7 +62,8 @@ class DrainStore:
         ends = "" if seconds is None else drain_file.moment(self._wall() + seconds)
         drain = Drain(target, former.since if former else now, until, ends, reason, who)
         self._check_running()
-        log.info("drain of %s: %s%s", target, "changed: " if former else "", drain.why)
+        extra = {"drain": str(target), "reason": "drain-begun", "detail": drain.why}
+        log.info("drain of %s: %s%s", target, "changed: " if former else "", drain.why, extra=extra)
         self._change({**self._drains, target: drain}, "it is drained, but a restart may forget that")
         return drain
 
@@ -71,7 +72,7 @@ class DrainStore:
         self._check_running()
         if target not in self._drains:
             return False
-        log.info("drain of %s: ended", target)
+        log.info("drain of %s: ended", target, extra={"drain": str(target), "reason": "drain-ended"})
         rest = {other: drain for other, drain in self._drains.items() if other != target}
         self._change(rest, "the drain is ended, but a restart may bring it back")
         return True
@@ -138,7 +139,8 @@ class DrainStore:
         over = {target for target, drain in self._drains.items() if drain.until is not None and drain.until <= now}
         if over:
             for target in over:
-                log.info("drain of %s: its time is over", target)
+                extra = {"drain": str(target), "reason": "drain-ended", "detail": "its time is over"}
+                log.info("drain of %s: its time is over", target, extra=extra)
             self._drains = {target: drain for target, drain in self._drains.items() if target not in over}
             self._dirty = True
             self._changed()
@@ -150,10 +152,10 @@ class DrainStore:
         trouble: OSError | None = self._thread.apply(state_file.try_to_write, (self._path, data))
         if trouble is not None:
             if self._write_again_at is None:
-                log.error("%s; retried every %.0f s", self._why(trouble), RETRY)
+                log.error("%s; retried every %.0f s", self._why(trouble), RETRY, extra={"reason": "not-stored"})
             self._dirty, self._write_again_at = True, self._clock() + RETRY
         elif self._write_again_at is not None:
-            log.info("%s is written again", self._path)
+            log.info("%s is written again", self._path, extra={"reason": "stored-again"})
             self._write_again_at = None
         for done in waiting:
             done.set(trouble)
@@ -171,9 +173,11 @@ class DrainStore:
             return []
         for drain in found:
             if drain.until is not None and drain.until <= now:
-                log.info("drain of %s: its time was over while the daemon did not run", drain.target)
+                extra = {"drain": str(drain.target), "reason": "drain-ended", "detail": "while the daemon did not run"}
+                log.info("drain of %s: its time was over while the daemon did not run", drain.target, extra=extra)
             else:
-                log.info("drain of %s of a former run stands: %s", drain.target, drain.why)
+                extra = {"drain": str(drain.target), "reason": "drain-begun", "detail": f"of a former run: {drain.why}"}
+                log.info("drain of %s of a former run stands: %s", drain.target, drain.why, extra=extra)
         return [drain for drain in found if drain.until is None or drain.until > now]
 
     def _set_aside(self, why: Exception) -> None:
@@ -181,4 +185,5 @@ class DrainStore:
             where = f"it is set aside as {state_file.set_aside(self._path)}"
         except OSError as error:
             where = f"it cannot be set aside: {error}"
-        log.error("%s cannot be read (%s); no drain of a former run stands; %s", self._path, why, where)
+        extra = {"reason": "drains-unreadable", "detail": str(why)}
+        log.error("%s cannot be read (%s); no drain of a former run stands; %s", self._path, why, where, extra=extra)

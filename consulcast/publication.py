@@ -17,8 +17,6 @@ from consulcast.web.view import VipState, VipView
 # A name that DNS can ask for. No underscore: no name of an app may pass for a tag that announces something.
 _LABELS = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
-_STATES = (VipState.ANNOUNCED, VipState.PENDING, VipState.DOWN)  # nothing is published while observing
-
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -86,7 +84,7 @@ def _node(node: str, vips: Sequence[VipView], peers: Sequence[PeerStatus]) -> di
     return {
         "node": node,
         "version": __version__,
-        "vips": {state.value: sum(view.state is state for view in vips) for state in _STATES},
+        "vips": {state.value: sum(view.state is state for view in vips) for state in VipState},
         "peers_up": len(_up(peers)),
         "peers": [{"address": str(peer.address), "as": peer.peer_as, "state": peer.state} for peer in peers],
     }

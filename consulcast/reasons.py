@@ -25,15 +25,13 @@ def todo(code: str) -> str:
 
 _VIPS: Mapping[str, Entry] = {
     "announced": Entry("The route is at one peer at least.", "All is as it should be."),
-    "would-announce": Entry(
-        "All is as it must be for an announcement, and there is none.",
-        "The daemon only observes: `consulcast run --observe` (docs/cli.md).",
-        "Stop GoCast, or whoever announces it now, and run the daemon without `--observe`.",
-    ),
     "announcing": Entry(
         "Wanted and on its way.",
         "Address, NAT rules or ExaBGP's acknowledgement are under way, or a session is being made.",
         "Wait a few seconds. If it stays, see what `explain` says it waits for, and ExaBGP's log in the run directory.",
+    ),
+    "would-announce": Entry(
+        "It would be announced, if the daemon did more than observe.", "`run --observe`: nothing is touched."
     ),
     "passing": Entry("The app is healthy.", "All its monitors pass, or it has none."),
     "peer-down": Entry(
@@ -203,11 +201,6 @@ _EVENTS: Mapping[str, Entry] = {
     ),
     "peer-up": Entry("A peer's session is established.", "Both sides agree."),
     "started": Entry("The daemon runs.", "It was started."),
-    "observing": Entry(
-        "The daemon says what it would announce, and touches neither host nor routers.",
-        "It was started with `--observe` (docs/cli.md).",
-        "Run it without `--observe` to have it act.",
-    ),
     "reloaded": Entry("The configuration file was read again and holds.", "SIGHUP or `POST /v1/reload`."),
     "drift-address": Entry(
         "A VIP's address was missing, and is put back.",
@@ -383,6 +376,17 @@ _LOG: Mapping[str, Entry] = {
     "registrations-taken": Entry("Registrations of a former run stand.", "The start."),
     "registrations-unreadable": Entry(
         "The state file cannot be read; it is set aside.", "It was edited, or the disk failed.", "Register anew."
+    ),
+    "observing": Entry("Nothing is touched; what would be announced is said.", "`run --observe`."),
+    "drain-begun": Entry("Something is drained.", "Somebody asked for it; the detail says who, why and until when."),
+    "drain-ended": Entry("A drain is over.", "It was ended, or its time is over."),
+    "drains-unreadable": Entry(
+        "The file of the drains cannot be read; it is set aside.", "It was edited, or the disk failed.", "Drain anew."
+    ),
+    "flows-unseen": Entry(
+        "Open flows cannot be counted, so that a drain waits for all of `drain.flows`.",
+        "The kernel refused to tell of them.",
+        "See the detail: CAP_NET_ADMIN, `nf_conntrack`.",
     ),
     "stored-again": Entry("Registrations are written again.", "The disk takes them again."),
     "http-without-tokens": Entry(

@@ -58,8 +58,8 @@ class Status:
         instruments: Instruments,
         changes: Changes,
         drain_store: DrainStore,
-        foresee: Callable[[], Outlook | str],
         collector: Collector,
+        foresee: Callable[[], Outlook | str],
     ) -> None:
         self.changes, self._foresee = changes, foresee
         self._collector = collector

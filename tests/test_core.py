@@ -131,23 +131,6 @@ def test_source_that_follows_another_and_does_not_get_in_sync_is_unknown_since_t
     assert overdue(made) == set()
 
 
-def test_what_another_file_would_make_of_it_is_told_and_nothing_is_changed() -> None:
-    core = Core(Fake(), Fake(), Fake())  # type: ignore[arg-type]
-    core.follow(Consul(said()))  # type: ignore[arg-type]
-    core.configure(Policy(), Defaults(), Pace(), (FILE,))
-    core._plan()
-    before = core.registered, core.plan
-    new = app(Source.CONFIG, "new", MonitorSpec("port", "tcp:1"))
-    communities = (notation.community("65000:1"),)
-    registered, planned = core.foresee(Policy(consul=False), Defaults(communities=communities), (FILE, new))
-    health = dict(planned.health)
-    assert [one.key for one in registered.refused] == [FILE.key], "Consul is not used by that policy"
-    assert health[CHECKED.key].health is Health.PASSING
-    assert health[new.key].reason is Reason.MONITOR_PENDING
-    assert planned.intents[0].route.communities == communities
-    assert (core.registered, core.plan) == before
-
-
 @dataclass
 class Drains:
     """Those that stand."""
@@ -176,3 +159,20 @@ def test_drain_lowers_what_was_announced_and_nothing_else() -> None:
     drains.drains = ()
     made._plan()
     assert [intent.reason for intent in made.plan.intents] == [Reason.ANNOUNCED]
+
+
+def test_what_another_file_would_make_of_it_is_told_and_nothing_is_changed() -> None:
+    core = Core(Fake(), Fake(), Fake())  # type: ignore[arg-type]
+    core.follow(Consul(said()))  # type: ignore[arg-type]
+    core.configure(Policy(), Defaults(), Pace(), (FILE,))
+    core._plan()
+    before = core.registered, core.plan
+    new = app(Source.CONFIG, "new", MonitorSpec("port", "tcp:1"))
+    communities = (notation.community("65000:1"),)
+    registered, planned = core.foresee(Policy(consul=False), Defaults(communities=communities), (FILE, new))
+    health = dict(planned.health)
+    assert [one.key for one in registered.refused] == [FILE.key], "Consul is not used by that policy"
+    assert health[CHECKED.key].health is Health.PASSING
+    assert health[new.key].reason is Reason.MONITOR_PENDING
+    assert planned.intents[0].route.communities == communities
+    assert (core.registered, core.plan) == before

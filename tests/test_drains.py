@@ -165,6 +165,12 @@ def test_clock_that_was_set_back_makes_no_drain_longer_and_none_of_the_future() 
     assert (found.since, found.until) == (200.0, 260.0)
 
 
+def test_times_out_of_every_calendar_are_read_all_the_same() -> None:
+    data = b'{"version":1,"drains":[{"target":"node","since":1e300,"until":-1e308}]}'
+    (found,) = drain_file.decode(data, 1e9, 5.0)
+    assert (found.since, found.ends) == (5.0, "1970-01-01T00:00:00Z")
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -48,7 +48,7 @@ def test_the_nodes_key_has_the_sessions_and_how_many_vips_are_how() -> None:
     assert json.loads(found.keys["node"]) == {
         "node": "host-1",
         "version": __version__,
-        "vips": {"announced": 1, "pending": 1, "down": 1},
+        "vips": {"announced": 1, "observed": 0, "pending": 1, "down": 1},
         "peers_up": 1,
         "peers": [
             {"address": "198.51.100.2", "as": 65010, "state": "up"},

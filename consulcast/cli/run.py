@@ -14,7 +14,6 @@ from consulcast.cli.check import load
 
 @click.command()
 @options.config
-@click.option("--observe", is_flag=True, help="Touch neither host nor routers; say what would be announced.")
 @click.option(
     "--log-format",
     type=click.Choice(logs.FORMATS),
@@ -33,7 +32,8 @@ from consulcast.cli.check import load
     show_envvar=True,
     help="What to log: this and worse.",
 )
-def run(path: str, observe: bool, log_format: str, log_level: str) -> None:
+@click.option("--observe", is_flag=True, help="Touch neither host nor routers; say what would be announced.")
+def run(path: str, log_format: str, log_level: str, observe: bool) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
     settings = load(path)
     logs.start(log_format, log_level)

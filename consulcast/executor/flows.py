@@ -107,7 +107,9 @@ class OpenFlows:
                 told = False
             except OSError as error:
                 if not told:
-                    log.warning("open flows cannot be counted, so that all of drain.flows is waited for: %s", error)
+                    extra = {"reason": "flows-unseen", "detail": str(error)}
+                    text = "open flows cannot be counted, so that all of drain.flows is waited for: %s"
+                    log.warning(text, error, extra=extra)
                 found, told = {}, True
             now = {vip: number for vip, number in found.items() if vip in self._vips}
             before, self._found = self._found, now

@@ -108,20 +108,20 @@ class NoSpeaker:
             for peer in self._peers
         )
 
-    def configured(self) -> tuple[Peer, ...]:
-        """Tell who would be told."""
-        return self._peers
-
     def look(self, peer: IPAddress, timeout: float = 1.0) -> None:
         """There is no session to look at."""
 
     def told(self, prefix: Prefix, timeout: float = 1.0) -> tuple[Told, ...]:
-        """Nobody was told anything."""
+        """No peer is told anything."""
         return ()
 
     def seen(self) -> Mapping[IPAddress, Session]:
         """No session is up."""
         return {}
+
+    def configured(self) -> tuple[Peer, ...]:
+        """Those who would be told."""
+        return self._peers
 
     @property
     def last_child_error(self) -> str:

@@ -34,7 +34,6 @@ from consulcast.web.guard import VOUCHED
 from consulcast.web.view import View
 
 S = TypeVar("S", bound=msgspec.Struct)
-
 # To read a large file takes a tenth of a second, and nothing else is done meanwhile: whoever may only read may not have
 # that all the time.
 PLAN_PAUSE, PLAN_PATIENCE = 0.2, 2.0  # seconds

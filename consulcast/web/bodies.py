@@ -305,29 +305,6 @@ class EventsBody(Struct):
     last: Annotated[int, Meta(ge=0, description="Number of the newest change: ask for those after it.")]
 
 
-class PlannedBody(Struct):
-    """One thing that a reload would do."""
-
-    kind: outlook.Kind
-    subject: Annotated[str, Meta(description="source:id of an app, a VIP, a peer's address.")]
-    action: outlook.Action
-    reason: Annotated[str, Meta(description="Stable code, where there is one.")]
-    detail: str
-
-
-class PlanBody(Struct):
-    """What a reload would do now, from the file as it is and what Consul and the monitors say."""
-
-    steps: list[PlannedBody]
-    unknown: Annotated[list[str], Meta(description="What cannot be known beforehand.")]
-
-    @classmethod
-    def of(cls, seen: outlook.Outlook) -> PlanBody:
-        """Write it."""
-        steps = [PlannedBody(step.kind, step.subject, step.action, step.reason, step.detail) for step in seen.steps]
-        return cls(steps, list(seen.unknown))
-
-
 class StepBody(Struct):
     """One link of the chain from a service's tags to the routers."""
 
@@ -362,6 +339,29 @@ class ExplanationBody(Struct):
         ]
         events = [EventBody.of(change) for change in told.changes]
         return cls(told.target, told.announced, told.line, told.reason, told.cause, told.todo, steps, events)
+
+
+class PlanStepBody(Struct):
+    """One thing that a reload would do."""
+
+    kind: outlook.Kind
+    subject: Annotated[str, Meta(description="source:id of an app, a VIP, a peer's address.")]
+    action: outlook.Action
+    reason: Annotated[str, Meta(description="Stable code, where there is one.")]
+    detail: str
+
+
+class PlanBody(Struct):
+    """What a reload would do now, from the file as it is and what Consul and the monitors say."""
+
+    steps: list[PlanStepBody]
+    unknown: Annotated[list[str], Meta(description="What cannot be known beforehand.")]
+
+    @classmethod
+    def of(cls, seen: outlook.Outlook) -> PlanBody:
+        """Write it."""
+        steps = [PlanStepBody(step.kind, step.subject, step.action, step.reason, step.detail) for step in seen.steps]
+        return cls(steps, list(seen.unknown))
 
 
 class StatusBody(Struct):

@@ -63,8 +63,8 @@ def blueprint() -> Blueprint:
 def document() -> Json:
     """Build the document, OpenAPI 3.1."""
     apps, drains = (AppRequest, AppBody, AppsBody), (DrainRequest, DrainBody, DrainsBody)
-    others = (VipsBody, PeersBody, ConsulBody, EventsBody, ExplanationBody, PlanBody, StatusBody, Error)
-    shapes = (*apps, *drains, *others)
+    answers = (VipsBody, PeersBody, ConsulBody, EventsBody, ExplanationBody, PlanBody, StatusBody)
+    shapes = (*apps, *drains, *answers, Error)
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",

@@ -32,7 +32,19 @@ from typing import Any, NoReturn  # noqa: E402
 
 KEPT = Path(".cache/fuzz")
 BATCH = 5000  # cases that hypothesis remembers at once
-OF_BYTES = ("tags", "notation", "config", "tokens", "state", "consul", "consul-body", "events", "dns", "kernel")
+OF_BYTES = (
+    "tags",
+    "notation",
+    "config",
+    "tokens",
+    "state",
+    "drains",
+    "consul",
+    "consul-body",
+    "events",
+    "dns",
+    "kernel",
+)
 NAMES = (*OF_BYTES, "config-example", "policy", "relay", "http", "stream")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from consulcast import config, notation, patterns, registration_file, tags
+from consulcast import config, drain_file, notation, patterns, registration_file, tags
 from consulcast.document import ConfigError
 from consulcast.model import App, AppKey, Refused, Source
 from consulcast.monitors import targets
@@ -175,6 +175,11 @@ STATE_SEEDS = (
     b'"expires":1000000009.5},{"registration":{"name":"b","vips":["2001:db8::1/128"],"monitors":["port:tcp:53"],'
     b'"nats":["tcp:53"],"communities":["1:2"]}},{"registration":{"name":"c","new":1}}]}',
 )
+DRAIN_SEEDS = (
+    b'{"version":1,"drains":[{"target":"node","since":1000000001.5}]}',
+    b'{"version":1,"drains":[{"target":"203.0.113.1/32","since":1e9,"until":1000000009.5,"reason":"a b","who":"c"},'
+    b'{"target":"consul:dns","since":-1e308,"until":1e308}]}',
+)
 JSON_WORDS = (
     *(b"null", b"true", b"[", b"]", b"{", b"}", b'"', b",", b":", b"1e999", b"-0", b"NaN", b"9" * 400, b'"\\ud800"'),
     *(b"[" * 3000, b'{"a":' * 3000, b'"\\u0000"', b"1.5", b'""', b"[]", b"{}"),
@@ -204,6 +209,19 @@ def _state(data: bytes) -> str:
     return f"{min(len(state.held), 3)} held, {min(len(state.unreadable), 3)} kept unread"
 
 
+def _drains(data: bytes) -> str:
+    try:
+        drains = drain_file.decode(data, 1e9, 5.0)
+    except ValueError:
+        return "ValueError"
+    again = drain_file.decode(drain_file.encode(drains, 1e9), 1e9, 5.0)
+    assert [(item.target, item.reason, item.who) for item in again] == [
+        (item.target, item.reason, item.who) for item in drains
+    ]
+    assert all(item.since <= 5.0 and item.why.isprintable() for item in drains)
+    return f"{min(len(drains), 3)} drains"
+
+
 TARGETS: tuple[Target[bytes], ...] = (
     of_bytes("tags", _tags, TAG_SEEDS, (*WORDS, *HOSTILE)),
     of_bytes("notation", _notation, NOTATION_SEEDS, (*WORDS, *HOSTILE)),
@@ -216,4 +234,5 @@ TARGETS: tuple[Target[bytes], ...] = (
         (b"sha256:", b"read", b"drain", b",", b"\n", b"#", *HOSTILE),
     ),
     of_bytes("state", _state, STATE_SEEDS, (*JSON_WORDS, *WORDS)),
+    of_bytes("drains", _drains, DRAIN_SEEDS, (*JSON_WORDS, *WORDS)),
 )
