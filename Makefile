@@ -60,7 +60,7 @@ base-image: setup
 
 integration: setup base-image
 ifeq ($(shell id -u),0)
-	$(BIN)/pytest integration -n 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest integration -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 else
 	@echo 'not root: integration/ is left out (it makes network namespaces); run `make test` as root for all of it'
 endif

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from gevent.event import Event
 
 from consulcast.consul.source import ConsulSource, ConsulState
 from consulcast.damping import Damping, Limits
 from consulcast.drain_store import DrainStore
+from consulcast.drains import Drain
 from consulcast.journal import Journal
 from consulcast.latency import Cause, Latency
-from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey
+from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey, Vip
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.planner import Defaults, Plan, plan
@@ -119,7 +120,7 @@ class Core:
         registered = self._registry.trial(policy).set(Source.CONFIG, apps)
         verdicts = {**self._monitors.verdicts, **self._said_by_consul(registered.apps)}
         stale, now = self._stale(registered.apps), time.monotonic()
-        return registered, plan(registered.apps, verdicts, defaults, now, self.health, stale)
+        return registered, plan(registered.apps, verdicts, defaults, now, self.health, stale, *self._standing())
 
     def run(self) -> None:
         """Plan for ever."""
@@ -139,15 +140,18 @@ class Core:
         self.verdicts = verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
         now = time.monotonic()
         self.stale = self._stale(registered.apps)
-        drains = self._drains.drains if self._drains is not None else ()
-        announced = {intent.vip for intent in self.plan.intents if intent.announce}
-        planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale, drains, announced)
+        planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale, *self._standing())
         intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
         self._latency.planned()
         self._reconciler.set(self.plan.intents, complete=self.complete)
         self._journal.record(registered, self.health)
+
+    def _standing(self) -> tuple[Iterable[Drain], Set[Vip]]:
+        """The drains, and the VIPs that are announced as things stand."""
+        drains = self._drains.drains if self._drains is not None else ()
+        return drains, {intent.vip for intent in self.plan.intents if intent.announce}
 
     def _verdicts_of_consul(self, apps: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
         """Answer the monitor `consul`: of a service by its id, of any other app by the service of its name."""

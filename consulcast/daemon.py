@@ -44,7 +44,7 @@ from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import KernelError
 from consulcast.explain.collect import Collector
-from consulcast.hooks import Hooks
+from consulcast.hooks import Hook, Hooks
 from consulcast.hub import HubTurns
 from consulcast.instruments import Instruments
 from consulcast.latency import Cause, Latency
@@ -100,7 +100,7 @@ class Daemon:
         self._changes = Changes()
         self._instruments = Instruments()
         self._latency = Latency(self._instruments.served)
-        self._hooks = Hooks(self._changes, config.hook)
+        self._hooks = Hooks(self._changes, self._hook_of(config))
         self._publisher: Publisher | None = None
         self._since = Since()
         self._notifier = Notifier(os.environ)
@@ -111,7 +111,9 @@ class Daemon:
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
         logging.getLogger("consulcast").addHandler(self._changes)
-        state_dir = self._config.agent.state_dir
+        agent = self._config.agent
+        # while observing, state and last words are nobody else's: a daemon that acts keeps its own
+        state_dir = agent.run_dir if self._observe else agent.state_dir
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
@@ -176,7 +178,6 @@ class Daemon:
             resources=Resources(programs=self._programs),
             instruments=self._instruments,
         )
-        # while observing, apps over HTTP are nobody else's: a daemon that acts keeps its own
         state = self._run_dir.path if self._observe else Path(agent.state_dir)
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -386,7 +387,7 @@ class Daemon:
             self._core.wake(Cause.FILE, asked_at)
             self._configure()
             self._web.configure(config.api)
-            self._hooks.configure(config.hook)
+            self._hooks.configure(self._hook_of(config))
             if consul_changed or config.publish != former.publish:
                 self._publish()
             log.info(
@@ -461,10 +462,15 @@ class Daemon:
             self._publisher.stop(remove=True)()
             self._publisher = None
         config, consul = self._config, self._consul
-        if consul is not None and (config.publish.kv or config.publish.service):
+        wanted = (config.publish.kv or config.publish.service) and not self._observe
+        if consul is not None and wanted:
             settings = consul_settings(config.consul, os.environ)
             self._publisher = Publisher(settings, consul.node, config.publish, self._publication, self._changes)
             self._publisher.start()
+
+    def _hook_of(self, config: Config) -> Hook | None:
+        """While observing nobody is told: what hooks do is done to others."""
+        return None if self._observe else config.hook
 
     def _publication(self) -> Publication | None:
         """Write down how all is; nothing while that is not known, so that what a former run has told stands."""

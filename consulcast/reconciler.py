@@ -354,6 +354,8 @@ class Reconciler:
     def _found(self, intent: Intent) -> VipStatus:
         vip = intent.vip
         if intent.drain is not None:
+            if self._speaker.route_state(vip.prefix) is RouteState.OBSERVED:
+                return VipStatus(vip, Reason.WOULD_ANNOUNCE, f"{intent.detail}; with {intent.drain.how}")
             flows = self._flows.open(vip.local) if self._flows is not None else None
             return of_drain(intent, intent.drain, self._phase(intent), flows)
         if not intent.announce:

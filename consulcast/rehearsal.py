@@ -24,7 +24,7 @@ from consulcast.registry import Registry
 
 _CONSUL = MonitorSpec("consul")
 _NOT_RUN = "monitors other than consul are not run: what they would say is not known"
-_NO_HTTP = "apps that a daemon has kept from HTTP are not looked for"
+_NO_HTTP = "apps over HTTP and drains, which a daemon keeps, are not looked for"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

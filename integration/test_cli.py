@@ -119,9 +119,26 @@ def test_plan_says_what_the_reload_then_does(spine: World) -> None:
     assert planned() == (0, {})
 
 
+def test_drain_waits_until_the_router_has_lost_the_route(spine: World) -> None:
+    spine.register()
+    spine.announced()
+    status, output = call(spine, "drain", "dns", "--for", "10m", "--reason", "new kernel", "--wait", "30")
+    assert status == 0, output
+    assert output.startswith("drained: dns until ")
+    assert VIP not in spine.bird.routes()
+    assert call(spine, "status", "--quiet")[0] == 0, "what is drained is not wanted"
+    assert "new kernel" in call(spine, "status")[1]
+    assert call(spine, "drain", "nothing-here")[0] == 3
+    assert call(spine, "undrain", "dns")[0] == 0
+    spine.announced()
+    assert call(spine, "undrain", "dns")[0] == 3
+
+
 def observe(made: World) -> tuple[Process, str]:
-    """Observe with the file of the daemon that acts, but for the directory."""
+    """Observe with the file of the daemon that acts, but for the directory; and with much to tell others."""
     config = yaml.safe_load(made.daemon.config.read_text())
+    config["publish"] = {"kv": "told/", "service": "told"}
+    config["hooks"] = {"on_change": ["/usr/bin/touch", str(made.lab.dir / "hook-ran")]}
     config["agent"]["run_dir"] = str(made.lab.dir / "observe")
     file = made.lab.dir / "observe.yaml"
     file.write_text(yaml.safe_dump(config))
@@ -157,11 +174,15 @@ def test_observing_beside_one_that_acts_touches_nothing(spine: World) -> None:
     spine.gone()
     spine.check("passing")
     spine.announced()
+    assert not (spine.lab.dir / "hook-ran").exists()
+    assert "told" not in spine.consul.services()
+    assert not spine.consul.call("GET", "/kv/", keys="1")
     observer.mark()
     before, counters = host(), spine.bird.counters()
     assert observer.stop() == 0
     assert (host(), spine.bird.counters()) == (before, counters)
     assert "announced" not in observer.text().replace("would be announced", "")
+    assert not (spine.lab.dir / "state" / "last-words").exists(), "those are the other daemon's"
 
 
 def test_observing_needs_no_right(spine: World) -> None:

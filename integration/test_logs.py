@@ -10,7 +10,7 @@ from typing import Any
 from integration.lab import Bird, ConsulAgent, Daemon, Lab, Peer
 from integration.lab.consul import ttl_check
 
-SECONDS = 60
+SECONDS = 30
 JSON = {"CONSULCAST_LOG_FORMAT": "json"}
 
 
@@ -45,7 +45,7 @@ def test_every_line_is_an_object_with_a_reason_and_nothing_is_said_twice(lab: La
     there.wait_line("consul-stale", 60.0)
     bird.disable("troubled")
     there.wait_line("peer-down", 30.0)
-    time.sleep(20)  # what all of this leads to is said by then
+    time.sleep(12)  # what all of this leads to is said by then
     before = [len(lines(daemon)) for daemon in (here, there)]
     time.sleep(SECONDS)
     said = [lines(daemon)[known:] for daemon, known in zip((here, there), before, strict=True)]

@@ -86,7 +86,7 @@ def test_keys_follow_the_announcements_and_go_at_the_stop(lab: Lab) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["since"])
     assert (world.vip(OTHER)["state"], world.vip(OTHER)["reason"]) == ("down", "monitor-failing")
     node = world.keys()["consulcast/host/node"]
-    assert node["vips"] == {"announced": 1, "pending": 0, "down": 1}
+    assert node["vips"] == {"announced": 1, "observed": 0, "pending": 0, "down": 1}
     assert (node["peers_up"], node["peers"]) == (1, [{"address": "198.51.100.2", "as": 65010, "state": "up"}])
 
     world.consul.update_check("critical", service_id="dns")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Callable, Iterator
 
@@ -12,7 +13,7 @@ from consulcast import notation
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import RouteState, SessionState
-from consulcast.model import Intent, Reason, Route, Translation
+from consulcast.model import Draining, Intent, Reason, Route, Translation
 from consulcast.reconciler import Reconciler
 
 VIP, VIP6 = notation.vip("203.0.113.10/32"), notation.vip("2001:db8::10/128")
@@ -78,3 +79,13 @@ def test_no_session_is_up_and_the_peer_says_why() -> None:
     (peer,) = speaker.peers()
     assert (peer.state, peer.last_error) == (SessionState.DOWN, "observing: no session is opened")
     assert speaker.route_state(VIP.prefix) is RouteState.CLEAR
+
+
+def test_what_a_drain_announces_for_a_while_yet_is_not_said_to_be_announced(reconciler: Reconciler) -> None:
+    up, other = wanted()
+    reconciler.set([up, other], complete=True)
+    until(lambda: reasons(reconciler).get(str(VIP)) is Reason.WOULD_ANNOUNCE)
+    drain = Draining(0.0, 1e9, "graceful-shutdown", 0.0)
+    reconciler.set([dataclasses.replace(up, reason=Reason.DRAINING, drain=drain), other], complete=True)
+    until(lambda: "with graceful-shutdown" in reconciler.status()[VIP].detail)
+    assert reasons(reconciler)[str(VIP)] is Reason.WOULD_ANNOUNCE
