@@ -23,6 +23,12 @@ def todo(code: str) -> str:
     return next((entries[code].todo for entries in SECTIONS.values() if code in entries), "")
 
 
+def meaning(code: str) -> str:
+    """What a code means, and what to do about it; "" if it is not known."""
+    entry = next((entries[code] for entries in SECTIONS.values() if code in entries), None)
+    return "" if entry is None else f"{entry.meaning} {entry.todo}".strip()
+
+
 _VIPS: Mapping[str, Entry] = {
     "announced": Entry("The route is at one peer at least.", "All is as it should be."),
     "announcing": Entry(

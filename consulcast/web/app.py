@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
+from consulcast.reasons import meaning
 from consulcast.web import api, errors, events, gocast, guard, metrics, openapi, page
 from consulcast.web.door import Door
 from consulcast.web.view import View
@@ -27,6 +28,6 @@ def make_app(view: View, door: Door | None = None) -> Flask:
     errors.install(app)
     guard.install(app, door)
     parts = (gocast.blueprint(view), api.blueprint(view), events.blueprint(view.changes))
-    for urls in (*parts, metrics.blueprint(view), openapi.blueprint(), page.blueprint(view)):
+    for urls in (*parts, metrics.blueprint(view), openapi.blueprint(), page.blueprint(view, meaning)):
         app.register_blueprint(urls)
     return app

@@ -170,13 +170,14 @@ class Board:
         apps, vips = picture.chosen(facts, query, breathe)
         breathe()
         flow = picture.flow(facts, apps, vips, breathe)
-        some_apps, some_vips = (things[query.start : query.start + ROWS] for things in (apps, vips))
+        page = slice(query.start, query.start + ROWS)
+        some_apps, some_vips = apps[page], vips[page]
         seen = Counter(picture.word_of_vip(vip) for vip in facts.vips), Counter(app.state.value for app in facts.apps)
         tones = {picture.word_of_vip(vip): picture.tone_of_vip(vip) for vip in facts.vips}
         tones |= {app.state.value: picture.tone_of_app(app) for app in facts.apps}
         counts = tuple(tuple((word, tones[word], number) for word, number in sorted(count.items())) for count in seen)
         breathe()
-        reasons = sorted({item.reason.value for item in (*some_apps, *some_vips)})
+        reasons = sorted({app.reason.value for app in some_apps} | {vip.reason.value for vip in some_vips})
         meanings = [(code, text) for code in reasons if (text := self._meaning(code))]
         known = frozenset(code for code, _ in meanings)
         return {
@@ -236,7 +237,7 @@ def _shown(text: object, most: int = LONGEST) -> str:
     return shown(str(text)[:most])
 
 
-_TONES = {
+_TONES: Mapping[type, Callable[[Any], picture.Tone]] = {
     AppView: picture.tone_of_app,
     VipView: picture.tone_of_vip,
     PeerStatus: picture.tone_of_peer,
@@ -245,8 +246,7 @@ _TONES = {
 
 
 def _tone(thing: Any) -> str:
-    tone: picture.Tone = _TONES[type(thing)](thing)
-    return tone.value
+    return _TONES[type(thing)](thing).value
 
 
 def _key(name: str) -> str:

@@ -32,6 +32,7 @@ class Tone(StrEnum):
 _RANK = {Tone.BAD: 0, Tone.WAIT: 1, Tone.DRAIN: 2, Tone.OK: 3}
 _WANTED = {Reason.DRAINING, Reason.WITHDRAWING}
 _OF_APP = {AppState.PASSING: Tone.OK, AppState.UNKNOWN: Tone.WAIT, AppState.DRAINING: Tone.DRAIN}
+_OF_VIP = {VipState.ANNOUNCED: Tone.OK, VipState.PENDING: Tone.WAIT, VipState.OBSERVED: Tone.OK}
 _SOURCES = {Source.CONSUL: "Consul", Source.CONFIG: "file", Source.HTTP: "HTTP"}
 
 
@@ -44,7 +45,7 @@ def tone_of_vip(vip: VipView) -> Tone:
     """A VIP's tone."""
     if vip.reason in _WANTED:
         return Tone.DRAIN
-    return {VipState.ANNOUNCED: Tone.OK, VipState.PENDING: Tone.WAIT}.get(vip.state, Tone.BAD)
+    return _OF_VIP.get(vip.state, Tone.BAD)
 
 
 def word_of_vip(vip: VipView) -> str:
@@ -57,8 +58,8 @@ def tone_of_peer(peer: PeerStatus) -> Tone:
     return Tone.OK if peer.state is SessionState.UP else Tone.BAD
 
 
-_GOOD = {"announced", "passing", "up", "registered", "started", "reloaded", "fresh", "synced"}
-_ON_PURPOSE = {"draining", "withdrawing", "removed", "drained"}
+_GOOD = {"announced", "passing", "peer-up", "registered", "started", "reloaded", "consul-synced", "consul-believed"}
+_ON_PURPOSE = {"draining", "withdrawing", "removed", "drain-begun", "drain-ended", "stopping"}
 
 
 def tone_of_change(change: Change) -> Tone:
@@ -100,7 +101,7 @@ def sorted_vips(vips: Iterable[VipView]) -> list[VipView]:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What the reader asks to see. ``text`` is looked for in names, VIPs and reasons; ``state`` is a word of a state."""
+    """What is to be shown. ``text`` is looked for in names, VIPs and reasons; ``state`` is a word of a state."""
 
     text: str = ""
     state: str = ""
@@ -284,7 +285,7 @@ def _sources(facts: Facts, apps: Sequence[AppView]) -> list[tuple[Source, Node]]
     counts = dict.fromkeys(Source, 0)
     for app in apps:
         counts[app.key.source] += 1
-    found = []
+    found: list[tuple[Source, Node]] = []
     for source in (Source.CONSUL, Source.CONFIG, Source.HTTP):
         note = f"{counts[source]} app{'' if counts[source] == 1 else 's'}"
         if source is Source.CONSUL and facts.consul is not None:
@@ -304,7 +305,7 @@ def _node_of_consul(consul: ConsulView, note: str) -> Node:
 
 
 def _node_of_app(app: AppView) -> Node:
-    note = "" if app.reason == app.state else app.reason.value
+    note = "" if app.reason.value == app.state.value else app.reason.value
     name = app.asked.name
     return Node(name, tone_of_app(app), app.state.value, note, 0, app.stale is not None, name, app.state.value)
 

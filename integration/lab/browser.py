@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sync_playwright
 
 from integration.lab.host import Host
 
@@ -34,7 +34,19 @@ def browser(host: Host) -> Iterator[Browser]:
 def watched(page: Page) -> list[str]:
     """Return a list that fills with what goes wrong on a page: errors, warnings, violations of its policy."""
     wrong: list[str] = []
-    page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            wrong.append(message.text)
+
+    def asked(dialog: Dialog) -> None:
+        wrong.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    def failed(error: Error) -> None:
+        wrong.append(str(error))
+
+    page.on("console", said)
+    page.on("pageerror", failed)
+    page.on("dialog", asked)
     return wrong

@@ -151,7 +151,8 @@ def test_every_url_is_documented() -> None:
     }
     heads = {(path, "head") for path, method in OPERATIONS if method == "get"}
     posts = {(path, "post") for path in ("/register", "/unregister", "/info", "/ping")}
-    assert rules == {*OPERATIONS, *heads, *posts, ("/v1/openapi.json", "get"), ("/v1/openapi.json", "head")}
+    others = ("/v1/openapi.json", "/", "/page/<name>", "/page/stream")  # the page is for people
+    assert rules == {*OPERATIONS, *heads, *posts, *((path, method) for path in others for method in ("get", "head"))}
 
 
 def test_document_is_served_as_it_is_built() -> None:
