@@ -19,7 +19,7 @@ STAMP  := $(VENV)/made-$(shell $(KEY))
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PIP    := $(BIN)/python -m pip -q --disable-pip-version-check
 
-.PHONY: test lint types unit integration dev bench fuzz chaos audit docs lock clean setup base-image
+.PHONY: test lint types unit integration dev bench bench-page screenshots fuzz chaos audit docs lock clean setup base-image
 .DEFAULT_GOAL := test
 
 $(STAMP):
@@ -74,6 +74,14 @@ test: setup base-image
 
 dev: setup
 	@$(BIN)/python -m integration.demo $(if $(ONCE),--once)
+
+# The pictures of docs/images, from a real daemon in a real Chromium.
+screenshots: setup
+	@$(BIN)/python -m integration.status_page
+
+# How late the daemon's hub is with a thousand apps and ten open browsers: docs/page.md
+bench-page: setup
+	@$(BIN)/python -m bench.page $(ARGS)
 
 # Random faults from a seed (the clock's, if none is given); counts go to .cache/chaos.json. docs/reliability.md
 chaos: setup

@@ -52,6 +52,7 @@ look_for_lab() {
     have systemd-analyze || need systemd
     have dockerd || need docker.io
     { have prometheus && have promtool; } || need prometheus
+    have chromium || need chromium
     [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
 }
 
