@@ -336,10 +336,14 @@ class Daemon:
             gevent.sleep(LOOK_AGAIN)
             with self._reloading:
                 moved, former = self._locate_consul(), self._network
-                network = dataclasses.replace(former, own=former.own | self._own(former))
+                network = former
+                if self._device_events.elsewhere:
+                    self._device_events.elsewhere = False  # before: a change meanwhile is looked for the next time
+                    network = dataclasses.replace(former, own=former.own | self._own(former))
                 try:
                     if former.gaps:
-                        network = dataclasses.replace(filled(former, self._look(self._config)), own=network.own)
+                        later = filled(former, self._look(self._config))
+                        network = dataclasses.replace(later, own=network.own | later.own)
                     if network.peers != former.peers:
                         self._speaker.set_peers(network.peers)
                 except (KernelError, BgpError) as error:
@@ -354,10 +358,11 @@ class Daemon:
                     self._network = network
                     self._configure()
 
-    def _own(self, former: Network) -> frozenset[IPAddress]:
+    def _own(self, former: Network, gateways: bool = False) -> frozenset[IPAddress]:
         """Look for the host's own addresses; as before where that cannot be, as without the VIPs' device."""
         try:
-            return own(self._kernel, self._config.agent.vip_device)
+            found = own(self._kernel, self._config.agent.vip_device)
+            return found | self._kernel.gateways() if gateways else found
         except KernelError:
             return former.own
 
@@ -379,7 +384,7 @@ class Daemon:
                 extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
                 log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
-            self._config, self._network = config, dataclasses.replace(network, own=self._own(network))
+            self._config, self._network = config, dataclasses.replace(network, own=self._own(network, gateways=True))
             self._tell_gaps(network)
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)

@@ -32,6 +32,7 @@ class DeviceEvents:
     def __init__(self, device: str, own: Callable[[], int], on_event: Callable[[Kind], None], spawn: Spawn) -> None:
         self._device, self._own, self._on_event = device, own, on_event
         self._known: Link | None = None
+        self.elsewhere = False  # whether an address of another device has changed since somebody set this to False
         self._watcher = Watcher("addresses", self._subscribe, self._take, spawn, _PAUSE)
 
     def start(self) -> None:
@@ -45,12 +46,14 @@ class DeviceEvents:
     def _subscribe(self) -> Subscription:
         subscription = Subscription(_NETLINK_ROUTE, _GROUPS)
         self._known = link(self._device)  # after: a change in between is heard
+        self.elsewhere = True  # what was before is not
         return subscription
 
     def _take(self, heard: Heard) -> bool:
         own = self._own() or None  # 0: not known yet, and the kernel's own number
         kinds = {self._judge(message, own) for message in heard.messages} - {None}
         if heard.lost:
+            self.elsewhere = True
             kinds.add(Kind.NETLINK)
             self._known = link(self._device)
         for kind in kinds:
@@ -64,9 +67,12 @@ class DeviceEvents:
         if len(message.body) < (_ADDRESS if address else _LINK).size:
             return None  # not what the kernel says; the sweep looks in any case
         if address:
-            if message.sender == own or self._known is None:
+            if message.sender == own:
                 return None
-            return Kind.ADDRESS if _ADDRESS.unpack_from(message.body)[4] == self._known.index else None
+            if self._known is not None and _ADDRESS.unpack_from(message.body)[4] == self._known.index:
+                return Kind.ADDRESS
+            self.elsewhere = True
+            return None
         if message.kind not in (_NEW_LINK, _DELETE_LINK):
             return None
         family, _, index, flags, _ = _LINK.unpack_from(message.body)

@@ -58,14 +58,14 @@ def look(
         found,
         tuple(gaps),
         destinations(found.values(), kernel),
-        own(kernel, vip_device),
+        own(kernel, vip_device) | kernel.gateways(),
         _needed(found) | _written(configs, router_id),
     )
 
 
 def own(kernel: Kernel, vip_device: str) -> frozenset[IPAddress]:
-    """Look which addresses are the host's own, and its gateways'. Raises ``KernelError``."""
-    return kernel.own_addresses(other_than=kernel.device(vip_device)) | kernel.gateways()
+    """Look which addresses are the host's own. Raises ``KernelError``."""
+    return kernel.own_addresses(other_than=kernel.device(vip_device))
 
 
 def filled(network: Network, later: Network) -> Network:

@@ -63,6 +63,18 @@ def test_own_changes_and_other_devices_are_no_events(world: World) -> None:
     assert world.hear(address(sender=OURS), address(NEW_ADDRESS, sender=OURS), address(index=8)) == []
 
 
+def test_address_of_another_device_is_remembered_until_somebody_has_looked(world: World) -> None:
+    assert world.events.elsewhere, "nobody knows what was before"
+    world.events.elsewhere = False
+    world.hear(address(), address(index=8, sender=OURS))
+    assert not world.events.elsewhere
+    world.hear(address(NEW_ADDRESS, index=8))
+    assert world.events.elsewhere
+    world.events.elsewhere = False
+    world.hear(lost=True)
+    assert world.events.elsewhere
+
+
 def test_device_set_down_and_up_is_told_and_other_changes_of_it_are_not(world: World) -> None:
     assert world.hear(link(up=True)) == []  # another MTU, say
     assert world.hear(link(up=False)) == [Kind.DEVICE]
