@@ -337,8 +337,9 @@ class Daemon:
             with self._reloading:
                 moved, former = self._locate_consul(), self._network
                 network = former
-                if self._device_events.elsewhere:
-                    self._device_events.elsewhere = False  # before: a change meanwhile is looked for the next time
+                if self._device_events is None or self._device_events.elsewhere:
+                    if self._device_events is not None:
+                        self._device_events.elsewhere = False  # before: a change meanwhile is looked for the next time
                     network = dataclasses.replace(former, own=former.own | self._own(former))
                 try:
                     if former.gaps:
