@@ -264,7 +264,7 @@ def test_two_hundred_commands_half_of_them_hanging_delay_nothing(machine: Host, 
     assert all(running.health(text) == "failing" for text in hanging)
     assert min(each) >= 2
     assert max(took) < GENEROUS
-    assert late < 250
+    assert late < 1000, "whoever waits for a command that hangs is later than that"
     running.process.stop()
     until(lambda: machine.pids() == [service.pid], 2.0, "no command is left")
 

@@ -20,7 +20,19 @@ def install() -> None:
     if not path:
         return
 
+    counting = False
+
     def count(*_: object) -> None:
+        nonlocal counting
+        if counting:  # asked again meanwhile, which on a busy machine went on without end
+            return
+        counting = True
+        try:
+            write()
+        finally:
+            counting = False
+
+    def write() -> None:
         from greenlet import greenlet
 
         number = sum(issubclass(type(item), greenlet) and not item.dead for item in gc.get_objects())
