@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 
 from gevent.event import Event
 
 from consulcast.consul.source import ConsulSource, ConsulState
 from consulcast.damping import Damping, Limits
+from consulcast.difference import differing
 from consulcast.drain_store import DrainStore
 from consulcast.drains import Drain
 from consulcast.journal import Journal
@@ -16,7 +17,7 @@ from consulcast.latency import Cause, Latency
 from consulcast.model import App, AppKey, Health, MonitorSpec, Reason, Refused, Source, Stale, Verdict, VerdictKey, Vip
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
-from consulcast.planner import Defaults, Plan, plan
+from consulcast.planner import Defaults, Plan, Planner, plan
 from consulcast.policy import Policy
 from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
@@ -46,7 +47,10 @@ class Core:
         self._defaults, self._pace = Defaults(), Pace()
         self._journal = Journal()
         self._latency = latency or Latency()
-        self._damping = Damping()
+        self._planner, self._damping = Planner(), Damping()
+        self._announced: set[Vip] = set()
+        self._monitored: tuple[tuple[App, ...], Pace] | None = None  # what the monitors were last told
+        self._by_name: tuple[App, ...] = ()  # the apps that Consul judges, and that are not its own
         self._changed = Event()
         self.plan = Plan()
         self.verdicts: Mapping[VerdictKey, Verdict] = {}  # of every monitor that has looked
@@ -75,7 +79,7 @@ class Core:
     @property
     def health(self) -> Mapping[AppKey, Verdict]:
         """The verdict on each app that is taken."""
-        return dict(self.plan.health)
+        return self.plan.health
 
     @property
     def complete(self) -> bool:
@@ -118,9 +122,9 @@ class Core:
         Monitors that are new have no verdict, and damping, which counts what happens, is left out.
         """
         registered = self._registry.trial(policy).set(Source.CONFIG, apps)
-        verdicts = {**self._monitors.verdicts, **self._said_by_consul(registered.apps)}
-        stale, now = self._stale(registered.apps), time.monotonic()
-        return registered, plan(registered.apps, verdicts, defaults, now, self.health, stale, *self._standing())
+        verdicts = {**self._monitors.verdicts, **self._said_by_consul(_judged_by_name(registered.apps))}
+        stale, now, standing = self._stale(registered.apps), time.monotonic(), (self._asked_drains(), self._announced)
+        return registered, plan(registered.apps, verdicts, defaults, now, self.health, stale, *standing)
 
     def run(self) -> None:
         """Plan for ever."""
@@ -135,32 +139,41 @@ class Core:
             self._said = self._consul.state
             self._registry.set(Source.CONSUL, self._said.apps, self._said.refused)
         registered = self._registry.set(Source.HTTP, self._registrations.apps)
-        wanted = (VerdictKey(app.key, monitor) for app in registered.apps for monitor in app.monitors)
-        self._monitors.set(wanted, self._pace)
-        self.verdicts = verdicts = {**self._monitors.verdicts, **self._verdicts_of_consul(registered.apps)}
+        self._monitor(registered.apps)
+        self.verdicts = {**self._monitors.verdicts, **self._said_by_consul(self._by_name)}
         now = time.monotonic()
         self.stale = self._stale(registered.apps)
-        planned = plan(registered.apps, verdicts, self._defaults, now, self.health, self.stale, *self._standing())
+        planned = self._planner.plan(
+            *(registered.apps, self.verdicts, self._defaults, now, self.stale),
+            *(self._asked_drains(), self._announced),
+        )
         intents, reuse_at = self._damping.apply(planned.intents, now, time.time())
+        for vip in differing(self.plan.intents, intents):
+            if vip in intents and intents[vip].announce:
+                self._announced.add(vip)
+            else:
+                self._announced.discard(vip)
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
         self._latency.planned()
-        self._reconciler.set(self.plan.intents, complete=self.complete)
+        self._reconciler.set(tuple(intents.values()), complete=self.complete)
         self._journal.record(registered, self.health)
 
-    def _standing(self) -> tuple[Iterable[Drain], Set[Vip]]:
-        """The drains, and the VIPs that are announced as things stand."""
-        drains = self._drains.drains if self._drains is not None else ()
-        return drains, {intent.vip for intent in self.plan.intents if intent.announce}
-
-    def _verdicts_of_consul(self, apps: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
-        """Answer the monitor `consul`: of a service by its id, of any other app by the service of its name."""
+    def _monitor(self, apps: tuple[App, ...]) -> None:
+        """Have looked at what these apps want looked at."""
+        if self._monitored is None or self._monitored[0] is not apps or self._monitored[1] != self._pace:
+            self._monitored = apps, self._pace
+            self._by_name = _judged_by_name(apps)
+            looked_at = ((app.key, spec) for app in apps for spec in app.monitors if spec.kind != _CONSUL.kind)
+            self._monitors.set((VerdictKey(key, spec) for key, spec in looked_at), self._pace)
         if self._consul is not None:
-            self._consul.judge_services(frozenset(app.name for app in _judged_by_name(apps)))
-        return self._said_by_consul(apps)
+            self._consul.judge_services(frozenset(app.name for app in self._by_name))
 
-    def _said_by_consul(self, apps: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
-        others = _judged_by_name(apps)
+    def _asked_drains(self) -> Iterable[Drain]:
+        return self._drains.drains if self._drains is not None else ()
+
+    def _said_by_consul(self, others: Iterable[App]) -> Mapping[VerdictKey, Verdict]:
+        """What Consul answers to the monitor `consul`: of a service by its id, of ``others`` by their names."""
         if self._said is None:
             return {VerdictKey(app.key, _CONSUL): _UNKNOWN for app in others}
         by_name = {VerdictKey(app.key, _CONSUL): self._said.by_name.get(app.name, _UNKNOWN) for app in others}
@@ -171,6 +184,8 @@ class Core:
         if self._consul is None:
             return {}
         state, said = self._consul.state, self._said or ConsulState()
+        if state.synced and not said.unknown and not said.unknown_names:
+            return {}
         concerned = [app for app in apps if app.key.source is Source.CONSUL or _CONSUL in app.monitors]
         found = {
             app.key: said.unknown.get(app.key) if app.key.source is Source.CONSUL else said.unknown_names.get(app.name)
@@ -182,5 +197,5 @@ class Core:
         return {key: Stale(stale.since if stale else self._waiting_since, why) for key, stale in found.items()}
 
 
-def _judged_by_name(apps: Iterable[App]) -> list[App]:
-    return [app for app in apps if app.key.source is not Source.CONSUL and _CONSUL in app.monitors]
+def _judged_by_name(apps: Iterable[App]) -> tuple[App, ...]:
+    return tuple(app for app in apps if app.key.source is not Source.CONSUL and _CONSUL in app.monitors)

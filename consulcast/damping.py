@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from consulcast.model import Intent, Prefix, Reason, Route
+from consulcast.difference import differing
+from consulcast.model import Intent, Prefix, Reason, Route, Vip
 
 WITHDRAWAL, CHANGE = 1000.0, 500.0  # penalties, RFC 2439 section 4.2: the figure of merit's usual unit
 _FORGOTTEN = 10.0  # below it the history of a route that is not announced is dropped
@@ -79,30 +80,57 @@ class Damping:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()  # may be replaced at any time; the penalties stay
         self._histories: dict[Prefix, _History] = {}
+        self._restless: set[Prefix] = set()  # histories that change by time alone: of what is damped, or not announced
+        self._seen: Mapping[Vip, Intent] = {}
+        self._vips: dict[Prefix, Vip] = {}  # of what was seen
+        self._held: dict[Vip, Intent] = {}  # what is made of intents that are held back
 
-    def apply(self, intents: Iterable[Intent], now: float, wall: float) -> tuple[tuple[Intent, ...], float | None]:
+    def apply(
+        self, intents: Mapping[Vip, Intent], now: float, wall: float
+    ) -> tuple[Mapping[Vip, Intent], float | None]:
         """Return the intents as they may be acted upon, and when time alone will change that, if ever.
 
-        ``now`` is of the monotonic clock, ``wall`` the same moment as a time of day (``time.time``).
+        ``now`` is of the monotonic clock, ``wall`` the same moment as a time of day (``time.time``). What is not held
+        back is the same object as it came.
         """
-        intents = tuple(intents)
         if not self.limits.enabled:
-            self._histories.clear()
+            for books in (self._histories, self._restless, self._vips, self._held):
+                books.clear()
+            self._seen = {}
             return intents, None
-        asked = {intent.vip.prefix: intent for intent in intents}
-        histories = {}
-        for prefix in asked.keys() | self._histories.keys():
-            history = self._next(self._histories.get(prefix, _History(at=now)), asked.get(prefix), now, wall)
-            if history is not None:
-                histories[prefix] = history
-        self._histories = histories
-        held = tuple(self._held(intent, histories.get(intent.vip.prefix)) for intent in intents)
-        reuse = [
-            self._reuse_at(histories[intent.vip.prefix])
-            for before, intent in zip(intents, held, strict=True)
-            if before is not intent
-        ]
-        return held, min(reuse, default=None)
+        changed = differing(self._seen, intents)
+        self._seen = intents
+        prefixes = self._restless | {vip.prefix for vip in changed}
+        for vip in changed:
+            if vip in intents:
+                self._vips[vip.prefix] = vip
+            elif self._vips.get(vip.prefix) == vip:
+                del self._vips[vip.prefix]
+                self._held.pop(vip, None)
+        for prefix in prefixes:
+            self._take_in(prefix, now, wall)
+        reuse = [self._reuse_at(self._histories[vip.prefix]) for vip in self._held]
+        return {**intents, **self._held} if self._held else intents, min(reuse, default=None)
+
+    def _take_in(self, prefix: Prefix, now: float, wall: float) -> None:
+        vip = self._vips.get(prefix)
+        intent = self._seen[vip] if vip is not None else None
+        history = self._next(self._histories.get(prefix, _History(at=now)), intent, now, wall)
+        if history is None:
+            self._histories.pop(prefix, None)
+        else:
+            self._histories[prefix] = history
+        if history is not None and (history.damped or not history.wanted):
+            self._restless.add(prefix)
+        else:
+            self._restless.discard(prefix)
+        if vip is None or intent is None:
+            return
+        held = self._hold(intent, history)
+        if held is intent:
+            self._held.pop(vip, None)
+        elif held != self._held.get(vip):
+            self._held[vip] = held
 
     def flaps(self, prefix: Prefix, now: float) -> Flaps | None:
         """Tell what is remembered of a prefix; ``None``: nothing, it is calm."""
@@ -143,7 +171,7 @@ class Damping:
         # written once: a time that is worked out again would differ by the clocks' drift, and be logged as a change
         return replace(history, until=_moment(wall + self._reuse_at(history) - now))
 
-    def _held(self, intent: Intent, history: _History | None) -> Intent:
+    def _hold(self, intent: Intent, history: _History | None) -> Intent:
         if history is None or not history.damped or not intent.announce:
             return intent  # a VIP that is down anyway shows why
         if history.shown is None:

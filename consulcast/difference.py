@@ -7,6 +7,7 @@ this cheap: what has not changed is the same object as before, and stands in the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Final, TypeVar
 
 K = TypeVar("K")
@@ -24,6 +25,8 @@ def differing(before: Mapping[K, V], after: Mapping[K, V]) -> list[K]:
     """
     if before is after:
         return []
+    if len(before) == len(after) and all(map(is_, before, after)):
+        return [key for key, old, new in zip(after, before.values(), after.values(), strict=True) if old is not new]
     found: list[K] = []
     others = iter(before.items())
     other_key, other = next(others, _END)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from consulcast.difference import differing
 from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Verdict
 from consulcast.registry import Registered
 
@@ -18,17 +19,29 @@ class Journal:
     """Compares each present state with the former one and logs what differs."""
 
     def __init__(self) -> None:
+        self._registered = Registered()
         self._apps: dict[AppKey, App] = {}
         self._refused: dict[AppKey, Refused] = {}
-        self._health: dict[AppKey, Verdict] = {}
+        self._health: Mapping[AppKey, Verdict] = {}
 
     def record(self, registered: Registered, health: Mapping[AppKey, Verdict]) -> None:
         """Log what is new in the present state."""
+        if registered is not self._registered:
+            self._registered = registered
+            self._record_registered(registered)
+        for key in differing(self._health, health):
+            former, verdict = self._health.get(key), health.get(key)
+            if verdict is not None and (former is None or former.health is not verdict.health):
+                level = logging.WARNING if verdict.health is Health.FAILING else logging.INFO
+                _line(level, key, verdict.reason, verdict.detail, former.reason if former else "")
+        self._health = health
+
+    def _record_registered(self, registered: Registered) -> None:
         apps = {app.key: app for app in registered.apps}
         refused = {item.key: item for item in registered.refused}
-        for key, app in apps.items():
-            former = self._apps.get(key)
-            if former != app:
+        for key in differing(self._apps, apps):
+            former, app = self._apps.get(key), apps.get(key)
+            if app is not None and former != app:
                 _line(logging.INFO, key, "changed" if former else "registered", _wants(app))
                 if app.ignored and (former is None or former.ignored != app.ignored):
                     tags = ", ".join(map(repr, app.ignored))
@@ -49,13 +62,7 @@ class Journal:
                 log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason, extra=extra)
         for key in self._apps.keys() - apps.keys() - refused.keys():
             _line(logging.INFO, key, "removed", "")
-        for key, verdict in health.items():
-            former_verdict = self._health.get(key)
-            if former_verdict is None or former_verdict.health is not verdict.health:
-                level = logging.WARNING if verdict.health is Health.FAILING else logging.INFO
-                former_reason = former_verdict.reason if former_verdict else ""
-                _line(level, key, verdict.reason, verdict.detail, former_reason)
-        self._apps, self._refused, self._health = apps, refused, dict(health)
+        self._apps, self._refused = apps, refused
 
 
 def _line(level: int, key: AppKey, reason: str, detail: str, former: str = "") -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from consulcast.executor.bgp.peer import Peer
-from consulcast.model import Intent, Reason, Refused, Vip
+from consulcast.model import Intent, Reason, Refused
 from consulcast.planner import Plan
 from consulcast.registry import Registered
 
@@ -97,8 +97,7 @@ def _apps(before: Registered, after: Registered) -> Iterable[Step]:
 
 
 def _vips(before: Scene, after: Scene) -> Iterable[Step]:
-    former: Mapping[Vip, Intent] = {intent.vip: intent for intent in before.plan.intents}
-    later: Mapping[Vip, Intent] = {intent.vip: intent for intent in after.plan.intents}
+    former, later = before.plan.intents, after.plan.intents
     for vip in former.keys() - later.keys():
         why = "not wanted any more" if former[vip].announce else "not wanted any more; it is not announced now either"
         yield Step(Kind.VIP, str(vip), Action.WITHDRAW, Reason.WITHDRAWING, why)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from consulcast import drains as draining
+from consulcast.difference import differing
 from consulcast.drains import Drain, Kind
 from consulcast.model import (
     App,
@@ -46,10 +47,13 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What should be. ``recheck_at`` is when time alone will change it, if ever."""
+    """What should be. ``recheck_at`` is when time alone will change it, if ever.
 
-    intents: tuple[Intent, ...] = ()
-    health: tuple[tuple[AppKey, Verdict], ...] = ()
+    From one plan of a planner to the next, what has not changed is the same object, and stands in the same order.
+    """
+
+    intents: Mapping[Vip, Intent] = field(default_factory=dict)
+    health: Mapping[AppKey, Verdict] = field(default_factory=dict)
     recheck_at: float | None = None
 
 
@@ -58,6 +62,123 @@ _PENDING = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "no verdict yet")
 
 # Of several monitors of an app the worst counts; of several instances of a service the best.
 _WORST_FIRST = (Health.FAILING, Health.DRAINING, Health.UNKNOWN, Health.PASSING)
+
+
+class Planner:
+    """Plans again and again, and decides anew only about what differs from the last time."""
+
+    def __init__(self, health: Mapping[AppKey, Verdict] | None = None) -> None:
+        """``health``: of the apps before; one that passed goes on passing until a monitor new to it has looked."""
+        self._listed: tuple[App, ...] = ()
+        self._apps: dict[AppKey, App] = {}
+        self._users: dict[Vip, list[App]] = {}  # who asks for a VIP, the oldest first
+        self._verdicts: Mapping[VerdictKey, Verdict] = {}
+        self._defaults: Defaults | None = None
+        self._drains: list[Drain] = []
+        self._overdue: dict[AppKey, Stale] = {}
+        self._health: dict[AppKey, Verdict] = {}
+        self._shown: dict[AppKey, Verdict] = {}
+        self._former: Mapping[AppKey, Verdict] = health or {}
+        self._intents: dict[Vip, Intent] = {}
+        self._change_at: dict[Vip, float] = {}  # when time alone changes an intent
+        self._while_announced: dict[Vip, bool] = {}  # intents that depend on whether they were announced, and were
+
+    def plan(
+        self,
+        apps: Iterable[App],
+        verdicts: Mapping[VerdictKey, Verdict],
+        defaults: Defaults,
+        now: float,
+        stale: Mapping[AppKey, Stale] | None = None,
+        drains: Iterable[Drain] = (),
+        announced: Set[Vip] = frozenset(),
+    ) -> Plan:
+        """Decide what every VIP should be.
+
+        A VIP is up when, for every service name that uses it, one instance at least passes all its monitors.
+        ``stale``: the apps that rest on an answer of Consul's which is not known to be true any more. ``announced``:
+        the VIPs that were so just before; of the others none is announced for being drained.
+        """
+        stale = stale or {}
+        drains = [drain for drain in drains if drain.until is None or now < drain.until]
+        anew = defaults != self._defaults or drains != self._drains
+        self._defaults, self._drains = defaults, drains
+        before, vips = self._apps, set[Vip]()
+        touched = {*self._list(tuple(apps)), *(key.app for key in differing(self._verdicts, verdicts))}
+        self._verdicts = verdicts
+        due = _due(stale, defaults.stale_limit)
+        overdue = {key: stale[key] for key, at in due.items() if now >= at}
+        touched.update(differing(self._overdue, overdue))
+        self._overdue = overdue
+        if anew:
+            touched |= self._apps.keys()
+            vips |= self._users.keys()
+        self._judge(touched, stale, now)
+        for key in touched:
+            vips |= _vips(before.get(key), self._apps.get(key))
+        vips |= {vip for vip, at in self._change_at.items() if at <= now}
+        vips |= {vip for vip, was in self._while_announced.items() if was is not (vip in announced)}
+        self._decide(vips, now, announced)
+        lapses = (drain.until for drain in drains if drain.until is not None)
+        times = (*self._change_at.values(), *due.values(), *lapses)
+        return Plan(self._intents, self._shown, min((at for at in times if at > now), default=None))
+
+    def _list(self, apps: tuple[App, ...]) -> list[AppKey]:
+        """Take in the apps. Returns those that are new, gone, or ask for something else."""
+        if apps == self._listed:
+            return []
+        before = self._apps
+        self._listed, self._apps = apps, {app.key: app for app in apps}
+        moved = differing(before, self._apps)
+        places = {key: place for place, key in enumerate(self._apps)} if moved else {}
+        for key in moved:
+            app = self._apps.get(key)
+            for vip in _vips(before.get(key), app):
+                using = [other for other in self._users.get(vip, ()) if other.key != key]
+                if app is not None and vip in app.vips:
+                    using = sorted((*using, app), key=lambda other: places.get(other.key, -1))
+                self._users[vip] = using
+        return moved
+
+    def _judge(self, touched: Set[AppKey], stale: Mapping[AppKey, Stale], now: float) -> None:
+        """Judge the apps that are touched."""
+        assert self._defaults is not None
+        shown = dict(self._shown)
+        for key in touched:
+            app = self._apps.get(key)
+            if app is None:
+                self._health.pop(key, None)
+                shown.pop(key, None)
+                continue
+            verdict = _overdue(stale.get(key), self._defaults.stale_limit, now)
+            verdict = verdict or app_verdict(app, self._verdicts, self._former.get(key))
+            self._health[key] = _drained(verdict, (drain for drain in self._drains if drain.target.covers(app)))
+            shown[key] = _explained(self._health[key])
+        self._shown = self._former = shown
+
+    def _decide(self, vips: Set[Vip], now: float, announced: Set[Vip]) -> None:
+        """Decide about VIPs, and forget those that nobody asks for any more."""
+        assert self._defaults is not None
+        of_vips = {drain.target.name: drain for drain in self._drains if drain.target.kind is Kind.VIP}
+        intents = dict(self._intents)
+        for vip in vips:
+            self._change_at.pop(vip, None)
+            self._while_announced.pop(vip, None)
+            using = self._users.get(vip)
+            if not using:
+                self._users.pop(vip, None)
+                intents.pop(vip, None)
+                continue
+            drain = of_vips.get(str(vip)) if of_vips else None
+            seen = {app.key: _drained(self._health[app.key], [drain] if drain else ()) for app in using}
+            intent, change_at = _intent(vip, using, seen, self._defaults, now, vip in announced)
+            if intents.get(vip) != intent:
+                intents[vip] = intent
+            if change_at is not None:
+                self._change_at[vip] = change_at
+            if any(verdict.health is Health.DRAINING for verdict in seen.values()):
+                self._while_announced[vip] = vip in announced
+        self._intents = intents
 
 
 def plan(
@@ -70,37 +191,17 @@ def plan(
     drains: Iterable[Drain] = (),
     announced: Set[Vip] = frozenset(),
 ) -> Plan:
-    """Decide what every VIP should be.
+    """Decide once, with all that ``Planner.plan`` goes by. ``former``: the health of the apps before."""
+    return Planner(former).plan(apps, verdicts, defaults, now, stale, drains, announced)
 
-    A VIP is up when, for every service name that uses it, one instance at least passes all its monitors.
-    ``former``: the health of the apps before; one that passed goes on passing until a monitor new to it has looked.
-    ``stale``: the apps that rest on an answer of Consul's which is not known to be true any more. ``announced``: the
-    VIPs that were so just before; of the others none is announced for being drained.
-    """
-    apps, stale = tuple(apps), stale or {}
-    drains = [drain for drain in drains if drain.until is None or now < drain.until]
-    health = {}
-    for app in apps:
-        verdict = _overdue(stale.get(app.key), defaults.stale_limit, now)
-        verdict = verdict or app_verdict(app, verdicts, (former or {}).get(app.key))
-        health[app.key] = _drained(verdict, (drain for drain in drains if drain.target.covers(app)))
-    of_vips = {drain.target.name: drain for drain in drains if drain.target.kind is Kind.VIP}
-    users: dict[Vip, list[App]] = {}
-    for app in apps:
-        for vip in app.vips:
-            users.setdefault(vip, []).append(app)
-    intents = []
-    times = [] if defaults.stale_limit is None else [item.since + defaults.stale_limit for item in stale.values()]
-    times += [drain.until for drain in drains if drain.until is not None]
-    for vip, using in users.items():
-        drain = of_vips.get(str(vip))
-        seen = {app.key: _drained(health[app.key], [drain] if drain else ()) for app in using}
-        intent, change_at = _intent(vip, using, seen, defaults, now, vip in announced)
-        intents.append(intent)
-        if change_at is not None:
-            times.append(change_at)
-    shown = tuple((key, replace(verdict, detail=_explained(verdict))) for key, verdict in health.items())
-    return Plan(tuple(intents), shown, min((at for at in times if at > now), default=None))
+
+def _vips(*apps: App | None) -> set[Vip]:
+    return {vip for app in apps if app is not None for vip in app.vips}
+
+
+def _due(stale: Mapping[AppKey, Stale], limit: float | None) -> Mapping[AppKey, float]:
+    """When the apps that are stale have been so for too long."""
+    return {} if limit is None else {key: item.since + limit for key, item in stale.items()}
 
 
 def app_verdict(app: App, verdicts: Mapping[VerdictKey, Verdict], former: Verdict | None = None) -> Verdict:
@@ -142,10 +243,11 @@ def _with_drain(beneath: Verdict, drain: Verdict) -> Verdict:
     return replace(first, drain=Drained(over.failing or under.failing, over.asked or under.asked, until))
 
 
-def _explained(verdict: Verdict) -> str:
+def _explained(verdict: Verdict) -> Verdict:
+    """Say in its detail what else is to be known."""
     if verdict.drain is None or not verdict.drain.failing:
-        return verdict.detail
-    return f"{verdict.detail}; meanwhile: {verdict.drain.failing}"
+        return verdict
+    return replace(verdict, detail=f"{verdict.detail}; meanwhile: {verdict.drain.failing}")
 
 
 def _overdue(stale: Stale | None, limit: float | None, now: float) -> Verdict | None:
@@ -198,7 +300,7 @@ def _intent(
         app, verdict, since = min(drains, key=lambda item: item[2])
         over = verdict.drain or Drained()
         drain = Draining(since, since + settings.lowers, settings.how, settings.flows, over.asked, over.until)
-        why = replace(up, reason=verdict.reason, detail=f"{app.key}: {_explained(verdict)}", drain=drain)
+        why = replace(up, reason=verdict.reason, detail=f"{app.key}: {_explained(verdict).detail}", drain=drain)
         if down:
             return replace(why, address=False, announce=False), None
         return replace(why, route=draining.lowered(route, settings)), drain.lowered_until

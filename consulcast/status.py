@@ -93,7 +93,7 @@ class Status:
 
     def vips(self) -> Sequence[VipView]:
         """Every VIP that is asked for."""
-        intents = {intent.vip: intent for intent in self._core.plan.intents}
+        intents = self._core.plan.intents
         found = self._reconciler.status().values()
         return [
             VipView(item.vip, item.reason, item.detail, keys, self._stale(keys), _drain(item, intent))

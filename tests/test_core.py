@@ -144,21 +144,21 @@ def test_drain_lowers_what_was_announced_and_nothing_else() -> None:
     made.configure(Policy(frozenset(), True), Defaults(), Pace(), (OTHER,))
     drains.drains = (Drain(Target.read("node"), time.monotonic()),)
     made._plan()
-    assert [intent.announce for intent in made.plan.intents] == [False], "as at a start"
+    assert [intent.announce for intent in made.plan.intents.values()] == [False], "as at a start"
     drains.drains = ()
     made._plan()
     drains.drains = (Drain(Target.read("other"), time.monotonic()),)
     for _ in range(2):
         made._plan()
-        (intent,) = made.plan.intents
+        (intent,) = made.plan.intents.values()
         assert (intent.announce, intent.reason) == (True, Reason.DRAINING)
     drains.drains = (Drain(Target.read("other"), time.monotonic() - 60.0),)
     for _ in range(2):
         made._plan()
-        assert [intent.announce for intent in made.plan.intents] == [False]
+        assert [intent.announce for intent in made.plan.intents.values()] == [False]
     drains.drains = ()
     made._plan()
-    assert [intent.reason for intent in made.plan.intents] == [Reason.ANNOUNCED]
+    assert [intent.reason for intent in made.plan.intents.values()] == [Reason.ANNOUNCED]
 
 
 def test_what_another_file_would_make_of_it_is_told_and_nothing_is_changed() -> None:
@@ -174,5 +174,5 @@ def test_what_another_file_would_make_of_it_is_told_and_nothing_is_changed() -> 
     assert [one.key for one in registered.refused] == [FILE.key], "Consul is not used by that policy"
     assert health[CHECKED.key].health is Health.PASSING
     assert health[new.key].reason is Reason.MONITOR_PENDING
-    assert planned.intents[0].route.communities == communities
+    assert next(iter(planned.intents.values())).route.communities == communities
     assert (core.registered, core.plan) == before

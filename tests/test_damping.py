@@ -30,6 +30,13 @@ def wants(what: str) -> tuple[Intent, ...]:
     return (Intent(vip, route, address=True, announce=up, reason=reason),)
 
 
+def apply(
+    damping: Damping, intents: Iterable[Intent], now: float, wall: float
+) -> tuple[tuple[Intent, ...], float | None]:
+    found, recheck_at = damping.apply({intent.vip: intent for intent in intents}, now, wall)
+    return tuple(found.values()), recheck_at
+
+
 @dataclass
 class Peer:
     """A peer that counts its UPDATEs, behind a damping."""
@@ -41,7 +48,7 @@ class Peer:
     recheck_at: float | None = None
 
     def see(self, what: str, now: float) -> Intent | None:
-        self.intents, self.recheck_at = self.damping.apply(wants(what), now, 1_000_000.0 + now)
+        self.intents, self.recheck_at = apply(self.damping, wants(what), now, 1_000_000.0 + now)
         intent = next(iter(self.intents), None)
         route = intent.route if intent is not None and intent.announce else None
         if route != self.route:
@@ -152,7 +159,7 @@ def test_other_vips_are_not_touched() -> None:
     other = notation.vip("203.0.113.11/32")
     calm = Intent(other, Route(other.prefix), address=True, announce=True, reason=Reason.ANNOUNCED)
     for step in range(40):
-        intents, _ = damping.apply((calm, *wants(DOWN if step % 2 else ONE)), step * 0.1, 0.0)
+        intents, _ = apply(damping, (calm, *wants(DOWN if step % 2 else ONE)), step * 0.1, 0.0)
         assert intents[0] is calm
 
 
@@ -220,10 +227,10 @@ def test_history_that_has_decayed_is_forgotten() -> None:
     for number in range(100):
         vip = notation.vip(f"203.0.113.{number}/32")
         intent = Intent(vip, Route(vip.prefix), address=True, announce=True, reason=Reason.ANNOUNCED)
-        damping.apply((intent,), float(number), 0.0)
-    damping.apply((), 10_000.0, 0.0)
+        apply(damping, (intent,), float(number), 0.0)
+    apply(damping, (), 10_000.0, 0.0)
     assert damping._histories
-    damping.apply((), 11_000.0, 0.0)
+    apply(damping, (), 11_000.0, 0.0)
     assert not damping._histories
 
 
@@ -231,7 +238,7 @@ def test_what_is_remembered_of_a_prefix_can_be_asked() -> None:
     damping, prefix = Damping(), notation.vip("203.0.113.10/32").prefix
     assert damping.flaps(prefix, 0.0) is None
     for number in range(6):
-        damping.apply(wants(DOWN if number % 2 else ONE), float(number), 0.0)
+        apply(damping, wants(DOWN if number % 2 else ONE), float(number), 0.0)
     found = damping.flaps(prefix, 6.0)
     assert found is not None
     assert (found.number, found.suppressed, found.until) == (3, False, "")
@@ -252,36 +259,36 @@ def draining(announce: bool, asked: bool) -> tuple[Intent, ...]:
 def once_drained(damping: Damping, now: float, asked: bool) -> Intent:
     """Lower, withdraw and announce again; each on its way down is let through."""
     for announce in (True, False):
-        (intent,), _ = damping.apply(draining(announce, asked), now, now)
+        (intent,), _ = apply(damping, draining(announce, asked), now, now)
         assert intent == draining(announce, asked)[0]
-    (intent,), _ = damping.apply(wants(ONE), now, now)
+    (intent,), _ = apply(damping, wants(ONE), now, now)
     return intent
 
 
 def test_what_an_operator_drains_again_and_again_is_never_held_back_and_costs_nothing() -> None:
     damping = Damping()
-    damping.apply(wants(ONE), 0, 0)
+    apply(damping, wants(ONE), 0, 0)
     for number in range(50):
         assert once_drained(damping, 1.0 + number, asked=True) == wants(ONE)[0]
-    (intent,), _ = damping.apply(wants(DOWN), 60, 60)
+    (intent,), _ = apply(damping, wants(DOWN), 60, 60)
     assert damping._histories[intent.vip.prefix].penalty == WITHDRAWAL, "only what happened by itself counts"
 
 
 def test_undrain_in_time_has_its_own_attributes_at_once_also_while_they_are_held() -> None:
     damping = Damping(Limits(suppress=1600.0))
     for number in range(5):  # attributes that change until they are held
-        damping.apply(wants(ONE if number % 2 else OTHER), number, number)
-    (held,), _ = damping.apply(wants(ONE), 5, 5)
+        apply(damping, wants(ONE if number % 2 else OTHER), number, number)
+    (held,), _ = apply(damping, wants(ONE), 5, 5)
     assert held.route == wants(OTHER)[0].route
-    (intent,), _ = damping.apply(draining(True, asked=True), 6, 6)
+    (intent,), _ = apply(damping, draining(True, asked=True), 6, 6)
     assert intent == draining(True, asked=True)[0], "a drain is not held back"
-    (intent,), _ = damping.apply(wants(ONE), 7, 7)
+    (intent,), _ = apply(damping, wants(ONE), 7, 7)
     assert intent.route == wants(ONE)[0].route
 
 
 def test_maintenance_mode_costs_like_anything_else_and_goes_through_on_its_way_down() -> None:
     damping = Damping()
-    damping.apply(wants(ONE), 0, 0)
+    apply(damping, wants(ONE), 0, 0)
     for number in range(2):
         assert once_drained(damping, 1.0 + number, asked=False).announce
     assert once_drained(damping, 4.0, asked=False).reason is Reason.SUPPRESSED
@@ -293,6 +300,27 @@ def test_route_that_is_suppressed_stays_so_after_a_drain() -> None:
     peer.flap(6, 10.0)
     assert (held := peer.see(ONE, 11.0)) is not None
     assert held.reason is Reason.SUPPRESSED
-    peer.damping.apply(draining(False, asked=True), 12, 12)
-    (intent,), _ = peer.damping.apply(wants(ONE), 13, 13)
+    apply(peer.damping, draining(False, asked=True), 12, 12)
+    (intent,), _ = apply(peer.damping, wants(ONE), 13, 13)
     assert intent.reason is Reason.SUPPRESSED
+
+
+WANTED = st.dictionaries(st.integers(0, 2), st.sampled_from([DOWN, ONE, OTHER]), max_size=3)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 30.0, 200.0, 700.0]), WANTED), max_size=25))
+def test_what_has_not_changed_need_not_be_looked_at(steps: list[tuple[float, dict[int, str]]]) -> None:
+    @functools.cache
+    def wanted(number: int, what: str) -> Intent:
+        vip = notation.vip(f"203.0.113.{number}/32")
+        return replace(wants(what)[0], vip=vip, route=replace(wants(what)[0].route, prefix=vip.prefix))
+
+    damping, whole, now = Damping(), Damping(), 0.0
+    for later, choice in steps:
+        now += later
+        intents = {intent.vip: intent for intent in (wanted(number, what) for number, what in choice.items())}
+        found = damping.apply(intents, now, now)
+        assert found == whole.apply({vip: replace(intent) for vip, intent in intents.items()}, now, now)
+        for number in range(3):
+            prefix = notation.vip(f"203.0.113.{number}/32").prefix
+            assert damping.flaps(prefix, now) == whole.flaps(prefix, now)

@@ -44,7 +44,7 @@ def intents(name: str) -> tuple[Intent, ...]:
     assert isinstance(found, App)
     registered = Registry(Policy(nat=frozenset({4, 6}))).set(Source.CONSUL, [found])
     assert registered.apps == (found,)
-    return plan(registered.apps, {}, Defaults(nat_to=(NEXT_HOP4,)), 0.0).intents
+    return tuple(plan(registered.apps, {}, Defaults(nat_to=(NEXT_HOP4,)), 0.0).intents.values())
 
 
 @given(st.text(max_size=300))

@@ -28,11 +28,11 @@ def intent(reason: Reason = Reason.ANNOUNCED, *communities: str, vip: Vip = VIP,
 
 
 def of(*intents: Intent) -> Scene:
-    return Scene(plan=Plan(intents))
+    return Scene(plan=Plan({item.vip: item for item in intents}))
 
 
 def test_the_same_is_nothing_to_do() -> None:
-    scene = Scene(Registered((APP,)), Plan((intent(),)), (PEER,))
+    scene = Scene(Registered((APP,)), Plan({VIP: intent()}), (PEER,))
     assert steps(scene, scene) == ()
     assert steps(of(intent(Reason.MONITOR_FAILING)), of(intent(Reason.MONITOR_PENDING))) == ()
 

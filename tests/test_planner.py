@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast import notation
+from consulcast.difference import differing
 from consulcast.drains import Drain, Method, Settings, Target
 from consulcast.model import (
     App,
@@ -24,8 +26,9 @@ from consulcast.model import (
     Stale,
     Verdict,
     VerdictKey,
+    Vip,
 )
-from consulcast.planner import Defaults, Plan, plan
+from consulcast.planner import Defaults, Plan, Planner, plan
 
 CONSUL = MonitorSpec("consul")
 DEFAULTS = Defaults(communities=(notation.community("65000:9"),), cleanup_timer=900.0)
@@ -52,8 +55,12 @@ def says(app_: App, health: Health, since: float = 0.0) -> tuple[VerdictKey, Ver
 
 
 def only(apps: list[App], verdicts: list[tuple[VerdictKey, Verdict]], now: float = 10.0) -> Intent:
-    (intent,) = plan(apps, dict(verdicts), DEFAULTS, now).intents
+    (intent,) = plan(apps, dict(verdicts), DEFAULTS, now).intents.values()
     return intent
+
+
+def first(planned: Plan) -> Intent:
+    return next(iter(planned.intents.values()))
 
 
 def test_app_without_monitor_is_up_while_registered() -> None:
@@ -94,12 +101,12 @@ def test_app_that_passes_goes_on_passing_until_a_monitor_that_is_new_to_it_has_l
     changed = App(one.key, one.name, one.vips, (CONSUL, MonitorSpec("port", "tcp:53")))
     passing = dict([says(one, Health.PASSING)])
     after = plan([changed], passing, DEFAULTS, 2.0, dict(before.health))
-    assert after.intents[0].announce
+    assert first(after).announce
     again = plan([changed], passing, DEFAULTS, 3.0, dict(after.health))
-    assert again.intents[0].announce
+    assert first(again).announce
     failing = {**passing, VerdictKey(one.key, MonitorSpec("port", "tcp:53")): says(one, Health.FAILING)[1]}
-    assert not plan([changed], failing, DEFAULTS, 4.0, dict(again.health)).intents[0].announce
-    assert not plan([changed], passing, DEFAULTS, 1.0).intents[0].announce, "nothing is known of a new app"
+    assert not first(plan([changed], failing, DEFAULTS, 4.0, dict(again.health))).announce
+    assert not first(plan([changed], passing, DEFAULTS, 1.0)).announce, "nothing is known of a new app"
 
 
 def test_maintenance_is_a_drain_not_a_failure() -> None:
@@ -112,11 +119,11 @@ def test_address_outlives_a_failure_by_cleanup_timer() -> None:
     one = app("a")
     failing = [says(one, Health.FAILING, since=100.0)]
     soon = plan([one], dict(failing), DEFAULTS, now=999.0)
-    assert soon.intents[0].address
+    assert first(soon).address
     assert soon.recheck_at == 1000.0
     late = plan([one], dict(failing), DEFAULTS, now=1000.0)
-    assert not late.intents[0].address
-    assert late.intents[0].reason is Reason.CLEANED_UP
+    assert not first(late).address
+    assert first(late).reason is Reason.CLEANED_UP
     assert late.recheck_at is None
 
 
@@ -142,7 +149,7 @@ def test_nat_rules_of_all_apps_of_a_vip_lead_to_this_hosts_address_of_its_family
         natted("d", "2001:db8:53::1/128", NatRule("tcp", 80, 8080)),
     ]
     to = tuple(map(ipaddress.ip_address, ("198.51.100.1", "2001:db8::1")))
-    intents = plan(apps, {}, Defaults(nat_to=to), 0.0).intents
+    intents = plan(apps, {}, Defaults(nat_to=to), 0.0).intents.values()
     assert [[str(item) for item in intent.nats] for intent in intents] == [
         ["10.0.0.5/32 tcp 53 to 198.51.100.1 53", "10.0.0.5/32 udp 53 to 198.51.100.1 8053"],
         ["10.0.1.0/24 tcp 80 to 198.51.100.1 8080"],
@@ -167,7 +174,7 @@ def test_a_vip_is_announced_exactly_when_each_service_has_a_passing_instance(
 ) -> None:
     apps = [app(id, name, vip) for id, name, vip, _ in drawn]
     verdicts = dict(says(one, item[3]) for one, item in zip(apps, drawn, strict=True))
-    for intent in plan(apps, verdicts, DEFAULTS, 1.0).intents:
+    for intent in plan(apps, verdicts, DEFAULTS, 1.0).intents.values():
         users = [(name, health) for _, name, vip, health in drawn if notation.vip(vip) == intent.vip]
         names = {name for name, _ in users}
         expected = all(any(h is Health.PASSING for n, h in users if n == name) for name in names)
@@ -188,19 +195,19 @@ def limited(now: float, limit: float | None, stale: Stale | None, *, monitored: 
 @pytest.mark.parametrize("monitored", [True, False])
 def test_unknown_stands_until_the_stale_limit_and_no_longer(monitored: bool) -> None:
     before = limited(159.9, 60.0, STALE, monitored=monitored)
-    assert before.intents[0].announce
+    assert first(before).announce
     assert before.recheck_at == 160.0
     after = limited(160.0, 60.0, STALE, monitored=monitored)
-    (intent,) = after.intents
+    (intent,) = after.intents.values()
     assert (intent.announce, intent.address, intent.reason) == (False, True, Reason.CONSUL_STALE)
     assert "longer than consul.stale_limit (60 s): Consul cannot be reached" in intent.detail
     assert after.recheck_at == 160.0 + 900.0
-    assert limited(161.0, 60.0, None, monitored=monitored).intents[0].announce, "back with the first good answer"
+    assert first(limited(161.0, 60.0, None, monitored=monitored)).announce, "back with the first good answer"
 
 
 def test_without_a_stale_limit_an_unknown_stands_for_ever() -> None:
     found = limited(1e9, None, STALE)
-    assert found.intents[0].announce
+    assert first(found).announce
     assert found.recheck_at is None
     assert Defaults().stale_limit is None
 
@@ -213,7 +220,7 @@ def test_port_that_fails_is_obeyed_while_consuls_word_is_held() -> None:
     failing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, "nobody listens", 10.0)
     for verdict, up in ((Verdict(Health.PASSING, Reason.PASSING), True), (failing, False)):
         found = plan([one], {**verdicts, VerdictKey(one.key, port): verdict}, DEFAULTS, 10.0, None, {one.key: STALE})
-        (intent,) = found.intents
+        (intent,) = found.intents.values()
         assert (intent.announce, intent.reason is Reason.MONITOR_FAILING) == (up, not up)
 
 
@@ -239,7 +246,7 @@ def during(
     before = frozenset(vip for one in apps for vip in one.vips) if announced else frozenset()
     defaults = dataclasses.replace(DEFAULTS, drain=settings or Settings())
     made = plan(apps, dict(verdicts), defaults, now, drains=drains, announced=before)
-    (intent,) = made.intents
+    (intent,) = made.intents.values()
     return intent, made.recheck_at
 
 
@@ -351,8 +358,8 @@ def test_drained_app_without_sight_of_consul_goes_on_draining_and_fails_after_th
     for now, up in ((103.0, True), (160.0, False)):
         drains = [drained("a", now - 1)]
         made = plan([one], verdicts, defaults, now, None, {one.key: STALE}, drains, frozenset(one.vips))
-        assert made.intents[0].announce is up
-        assert made.intents[0].reason is Reason.DRAINING
+        assert first(made).announce is up
+        assert first(made).reason is Reason.DRAINING
 
 
 def test_new_monitor_of_a_drained_app_does_not_withdraw_it_before_it_has_looked() -> None:
@@ -361,7 +368,7 @@ def test_new_monitor_of_a_drained_app_does_not_withdraw_it_before_it_has_looked(
     before = plan([one], passing, DEFAULTS, 100.0, drains=drains, announced=frozenset(one.vips))
     changed = dataclasses.replace(one, monitors=(CONSUL, MonitorSpec("port", "tcp:53")))
     after = plan([changed], passing, DEFAULTS, 101.0, dict(before.health), None, drains, frozenset(one.vips))
-    assert after.intents[0].announce
+    assert first(after).announce
 
 
 @given(apps_and_verdicts, st.sampled_from(["node", "a", "dns", "203.0.113.1/32"]), st.floats(0, 20))
@@ -371,13 +378,73 @@ def test_drain_never_makes_anything_more_than_it_was(
     apps = [app(id, name, vip) for id, name, vip, _ in drawn]
     verdicts = dict(says(one, item[3]) for one, item in zip(apps, drawn, strict=True))
     without = plan(apps, verdicts, DEFAULTS, now)
-    up = {intent.vip for intent in without.intents if intent.announce}
+    up = {intent.vip for intent in without.intents.values() if intent.announce}
     for before in (up - up, up):
         made = plan(apps, verdicts, DEFAULTS, now, None, None, [drained(target, 0.0)], before)
-        for intent in made.intents:
+        for intent in made.intents.values():
             assert not intent.announce or intent.vip in up or intent.vip in before
             assert not intent.announce or intent.address
             assert shut(intent) <= (intent.announce and intent.reason is Reason.DRAINING)
             if intent.reason is Reason.DRAINING and intent.announce:
                 assert intent.vip in before
                 assert now < WAIT
+
+
+CHOICES = st.fixed_dictionaries(
+    {
+        "apps": st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "65000:1"])), max_size=4).map(dict),
+        "vips": st.sampled_from([("203.0.113.1/32",) * 4, ("203.0.113.1/32", "203.0.113.2/32") * 2]),
+        "health": st.fixed_dictionaries({id: st.sampled_from([None, *Health]) for id in "abcd"}),
+        "stale": st.dictionaries(st.sampled_from("abcd"), st.sampled_from([30.0, 50.0]), max_size=2),
+        "limit": st.sampled_from([None, None, 40.0]),
+        "drain": st.sampled_from([None, None, "node", "a", "dns", "203.0.113.1/32"]),
+        "later": st.sampled_from([0.0, 1.0, 15.0, 45.0, 1000.0]),
+    }
+)
+
+
+@given(st.lists(CHOICES, min_size=1, max_size=8))
+def test_what_is_decided_bit_by_bit_is_what_is_decided_about_all_of_it(steps: list[dict[str, Any]]) -> None:
+    planner, health, announced, now = Planner(), dict[AppKey, Verdict](), set[Vip](), 0.0
+    verdicts: dict[VerdictKey, Verdict] = {}
+    drains: list[Drain] = []
+    for step in steps:
+        now += step["later"]
+        apps = [
+            app(id, "dns" if id in "ab" else "ntp", vip, communities)
+            for (id, communities), vip in zip(step["apps"].items(), step["vips"], strict=False)
+        ]
+        for one in apps:
+            said = step["health"][one.key.id]
+            key = VerdictKey(one.key, CONSUL)
+            if said is None:
+                verdicts.pop(key, None)
+            elif key not in verdicts or verdicts[key].health is not said:
+                verdicts |= dict([says(one, said, now)])
+        ages = step["stale"]
+        stale = {one.key: Stale(now - ages[one.key.id], "lost") for one in apps if one.key.id in ages}
+        if step["drain"] is not None:
+            drains = [drained(step["drain"], now, until=now + 20.0)]
+        defaults = Defaults(cleanup_timer=100.0, stale_limit=step["limit"])
+        given_ = (defaults, now, health, stale, drains, announced)
+        whole = plan(apps, dict(verdicts), *given_)
+        made = planner.plan(apps, dict(verdicts), defaults, now, stale, drains, announced)
+        assert made.intents == whole.intents
+        assert {key: (one, one.since) for key, one in made.health.items()} == {
+            key: (one, one.since) for key, one in whole.health.items()
+        }
+        assert made.recheck_at == whole.recheck_at
+        health, announced = dict(made.health), {intent.vip for intent in made.intents.values() if intent.announce}
+
+
+def test_one_verdict_among_many_touches_one_vip() -> None:
+    apps = [app(str(number), f"app-{number}", f"198.18.0.{number}/32") for number in range(100)]
+    verdicts = dict(says(one, Health.PASSING) for one in apps)
+    planner = Planner()
+    before = planner.plan(apps, verdicts, DEFAULTS, 1.0)
+    assert planner.plan(apps, dict(verdicts), DEFAULTS, 2.0).intents == before.intents
+    after = planner.plan(apps, verdicts | dict([says(apps[7], Health.FAILING, 3.0)]), DEFAULTS, 3.0)
+
+    assert differing(before.intents, after.intents) == list(apps[7].vips)
+    assert differing(before.health, after.health) == [apps[7].key]
+    assert list(after.intents) == list(before.intents)

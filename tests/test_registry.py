@@ -8,9 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consulcast import notation
-from consulcast.model import App, AppKey, NatRule, Reason, Refused, Source
+from consulcast.model import App, AppKey, MonitorSpec, NatRule, Reason, Refused, Source
 from consulcast.policy import MOST_COMMUNITIES, Policy, Rules
 from consulcast.registry import Registry
+from consulcast.taken import Taken
 from tests.policies import ANYTHING, open_policy
 
 
@@ -242,3 +243,57 @@ def test_whoever_asks_for_the_same_again_keeps_it_whatever_others_ask_for(
         assert len({prefix for prefix, _ in prefixes}) == len(set(prefixes))
         answered = [item.key for item in registered.apps] + [item.key for item in registered.refused]
         assert sorted(answered) == sorted(item.key for item in asked)
+
+
+class Whole(Registry):
+    """Decides about all apps whenever anything changes."""
+
+    def _merge(self) -> None:
+        self._asked = {one.key: one for apps in self._lists.values() for one in apps}
+        self._claims = {key: self._claim(one) for key, one in self._asked.items()}
+        self._judged.clear()
+        held, self._taken = self._taken.apps, Taken(self._policy.rules.sources)
+        self._settle(self._asked.keys(), held)
+
+
+VIPS = ["10.0.0.5/24", "10.0.0.6/24", "10.1.0.5/24", "203.0.113.10/32", "127.0.0.1/32"]
+ASKING = st.builds(
+    lambda id, vips, port, communities, spec: dataclasses.replace(
+        app(id, *vips),
+        nats=(NatRule("tcp", 53, port),) if port else (),
+        communities=tuple(notation.community(f"65000:{number}") for number in range(communities)),
+        monitors=(MonitorSpec("port", f"tcp:{spec}"),) if spec else (),
+    ),
+    st.sampled_from("abcdef"),
+    st.lists(st.sampled_from(VIPS), min_size=1, max_size=2, unique=True),
+    st.sampled_from([0, 0, 8053, 8054]),
+    st.sampled_from([0, 40]),
+    st.sampled_from([0, 1, 2]),
+)
+LISTS = st.lists(ASKING, max_size=6, unique_by=lambda one: one.key)
+SOURCES = st.sampled_from([Source.CONSUL, Source.HTTP])
+ROOMY = open_policy(nat=frozenset({4}))
+FEW = {
+    source: dataclasses.replace(rules, max_apps=2, max_vips=3, max_monitors=1)
+    for source, rules in ANYTHING.sources.items()
+}
+NARROW = dataclasses.replace(ROOMY, rules=dataclasses.replace(ANYTHING, sources=FEW))
+
+
+@given(st.lists(st.tuples(SOURCES, LISTS, st.sampled_from([None, None, None, ROOMY, NARROW])), max_size=8))
+def test_what_is_given_bit_by_bit_is_what_is_given_when_all_is_looked_at(
+    steps: list[tuple[Source, list[App], Policy | None]],
+) -> None:
+    registry, whole = Registry(ROOMY), Whole(ROOMY)
+    for source, apps, policy in steps:
+        mine = [dataclasses.replace(one, key=AppKey(source, one.key.id)) for one in apps]
+        for one in (registry, whole):
+            one.set(source, mine)
+            if policy is not None:
+                one.set_policy(policy)
+        assert registry.registered.apps == whole.registered.apps
+        assert {(item.key, item.reason) for item in registry.registered.refused} == {
+            (item.key, item.reason) for item in whole.registered.refused
+        }
+        registry.trial(NARROW).set(source, ())
+        assert registry.registered.apps == whole.registered.apps, "what is tried changes nothing"

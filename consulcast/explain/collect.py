@@ -64,7 +64,7 @@ class Collector:
             health=core.health,
             verdicts=core.verdicts,
             stale=core.stale,
-            intents={intent.vip: intent for intent in core.plan.intents},
+            intents=core.plan.intents,
             device=self.device,
             standing=standing,
             nat_failures=failures,

@@ -86,14 +86,18 @@ class Monitors:
         self._running = False
         self._wanted: frozenset[VerdictKey] = frozenset()
         self._watched: dict[MonitorSpec, _Watched] = {}
-        self._verdicts: dict[VerdictKey, Verdict] | None = {}
+        self._asking: dict[MonitorSpec, list[VerdictKey]] = {}  # for which apps
+        self._verdicts: dict[VerdictKey, Verdict] = {}
+        self._moved: set[MonitorSpec] = set()  # whose verdict is another than that
 
     @property
     def verdicts(self) -> Mapping[VerdictKey, Verdict]:
         """The present verdicts; what has none yet is not in it. A new mapping whenever anything changes."""
-        if self._verdicts is None:
-            pairs = ((key, self._watched[key.monitor].verdict) for key in self._wanted)
-            self._verdicts = {key: verdict for key, verdict in pairs if verdict is not None}
+        if self._moved:
+            found = ((spec, self._watched[spec].verdict) for spec in self._moved)
+            moved = {key: verdict for spec, verdict in found if verdict for key in self._asking[spec]}
+            self._verdicts = {**self._verdicts, **moved}
+            self._moved.clear()
         return self._verdicts
 
     def looked(self, spec: MonitorSpec) -> Looked | None:
@@ -117,7 +121,11 @@ class Monitors:
             self._end(self._watched.pop(spec))
         for spec in specs - self._watched.keys():
             self._watched[spec] = _Watched(spec)
-        self._verdicts = None
+        self._asking = {spec: [] for spec in specs}
+        for key in keys:
+            self._asking[key.monitor].append(key)
+        self._moved = {spec for spec, watched in self._watched.items() if watched.verdict is not None}
+        self._verdicts = {}
         if self._running:
             self._begin()
 
@@ -188,7 +196,7 @@ class Monitors:
         since = time.monotonic() if former is None or changed else former.since
         watched.verdict = Verdict(health, _REASONS[health], detail, since)
         if watched.verdict != former:
-            self._verdicts = None
+            self._moved.add(spec)
         if changed:
             self.changed_at = seen_at
             self._on_change()

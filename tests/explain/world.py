@@ -60,7 +60,7 @@ def facts(
     }
     planned = plan(apps, said, Defaults(), NOW)
     vips = {}
-    for intent in planned.intents:
+    for intent in planned.intents.values():
         reason, detail = (found or {}).get(intent.vip, (intent.reason, intent.detail))
         line = f"neighbor {ROUTER.address} announce route {intent.vip.prefix}" if intent.announce else ""
         up = any(peer.status.state is SessionState.UP for peer in peers)
@@ -76,7 +76,7 @@ def facts(
             for peer in peers
         )
         vips[intent.vip] = OfVip(intent.vip, reason, detail, state, told=told)
-    present = frozenset(intent.vip.local for intent in planned.intents if intent.announce)
+    present = frozenset(intent.vip.local for intent in planned.intents.values() if intent.announce)
     facts = Facts(
         now=NOW,
         wall=1_700_000_000.0,
@@ -86,7 +86,7 @@ def facts(
         health=dict(planned.health),
         verdicts=said,
         looked={spec: Looked(Pace(10, 5, 1, 2, 1), 0, 995.0, 1005.0) for app in apps for spec in app.monitors},
-        intents={intent.vip: intent for intent in planned.intents},
+        intents=planned.intents,
         vips=vips,
         found=Found(present, present),
         standing=frozenset(),
