@@ -390,48 +390,58 @@ def test_drain_never_makes_anything_more_than_it_was(
                 assert now < WAIT
 
 
-CHOICES = st.fixed_dictionaries(
-    {
-        "apps": st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "65000:1"])), max_size=4).map(dict),
-        "vips": st.sampled_from([("203.0.113.1/32",) * 4, ("203.0.113.1/32", "203.0.113.2/32") * 2]),
-        "health": st.fixed_dictionaries({id: st.sampled_from([None, *Health]) for id in "abcd"}),
-        "stale": st.dictionaries(st.sampled_from("abcd"), st.sampled_from([30.0, 50.0]), max_size=2),
-        "limit": st.sampled_from([None, None, 40.0]),
-        "drain": st.sampled_from([None, None, "node", "a", "dns", "203.0.113.1/32"]),
-        "later": st.sampled_from([0.0, 1.0, 15.0, 45.0, 1000.0]),
-    }
+STEPS = st.one_of(
+    st.tuples(st.just("app"), st.sampled_from("abcd"), st.sampled_from([None, "", "65000:1"])),
+    st.tuples(st.just("health"), st.sampled_from("abcd"), st.sampled_from(Health)),
+    st.tuples(st.just("stale"), st.sampled_from("abcd"), st.sampled_from([None, "lost", "denied"])),
+    st.tuples(st.just("limit"), st.just(""), st.sampled_from([None, 40.0])),
+    st.tuples(st.just("drain"), st.sampled_from(["node", "a", "dns", "203.0.113.1/32"]), st.sampled_from([None, 20.0])),
+    st.tuples(st.just("undrain"), st.just(""), st.none()),
+    st.tuples(st.just("wait"), st.just(""), st.sampled_from([1.0, 15.0, 45.0, 1000.0])),
 )
 
 
-@given(st.lists(CHOICES, min_size=1, max_size=8))
-def test_what_is_decided_bit_by_bit_is_what_is_decided_about_all_of_it(steps: list[dict[str, Any]]) -> None:
-    planner, health, announced, now = Planner(), dict[AppKey, Verdict](), set[Vip](), 0.0
-    verdicts: dict[VerdictKey, Verdict] = {}
-    drains: list[Drain] = []
-    for step in steps:
-        now += step["later"]
-        apps = [
-            app(id, "dns" if id in "ab" else "ntp", vip, communities)
-            for (id, communities), vip in zip(step["apps"].items(), step["vips"], strict=False)
-        ]
-        for one in apps:
-            said = step["health"][one.key.id]
-            key = VerdictKey(one.key, CONSUL)
-            if said is None:
-                verdicts.pop(key, None)
-            elif key not in verdicts or verdicts[key].health is not said:
-                verdicts |= dict([says(one, said, now)])
-        ages = step["stale"]
-        stale = {one.key: Stale(now - ages[one.key.id], "lost") for one in apps if one.key.id in ages}
-        if step["drain"] is not None:
-            drains = [drained(step["drain"], now, until=now + 20.0)]
-        defaults = Defaults(cleanup_timer=100.0, stale_limit=step["limit"])
-        given_ = (defaults, now, health, stale, drains, announced)
-        whole = plan(apps, dict(verdicts), *given_)
-        made = planner.plan(apps, dict(verdicts), defaults, now, stale, drains, announced)
+def asking(id: str, communities: str = "") -> App:
+    return app(id, "dns" if id in "ab" else "ntp", f"203.0.113.{1 + (id in 'bc')}/32", communities)
+
+
+@given(st.lists(STEPS, min_size=10, max_size=40))
+def test_what_is_decided_bit_by_bit_is_what_is_decided_about_all_of_it(steps: list[tuple[str, str, Any]]) -> None:
+    planner, now, announced = Planner(), 0.0, set[Vip]()
+    health: dict[AppKey, Verdict] = {}
+    stale, drains = dict[AppKey, Stale](), list[Drain]()
+    apps = {id: asking(id) for id in "abcd"}
+    verdicts = dict(says(one, Health.PASSING) for one in apps.values())
+    defaults = Defaults(cleanup_timer=30.0)
+    for what, where, value in steps:
+        now += 0.5
+        one = app(
+            where,
+            "dns" if where in "ab" else "ntp",
+            f"203.0.113.{1 + (where in 'bc')}/32",
+            value if what == "app" and value else "",
+        )
+        if what == "app":
+            apps = {**apps, where: one} if value is not None else {id: app for id, app in apps.items() if id != where}
+        elif what == "health":
+            verdicts = verdicts | dict([says(one, value, now)])
+        elif what == "stale":
+            stale = {key: found for key, found in stale.items() if key != one.key}
+            stale |= {one.key: Stale(now, value)} if value else {}
+        elif what == "limit":
+            defaults = Defaults(cleanup_timer=30.0, stale_limit=value)
+        elif what == "drain":
+            drains = [*drains, drained(where, now, until=now + value if value else None)]
+        elif what == "undrain":
+            drains = drains[1:]
+        else:
+            now += value
+        asked = tuple(apps.values())
+        whole = plan(asked, verdicts, defaults, now, health, stale, drains, announced)
+        made = planner.plan(asked, verdicts, defaults, now, stale, drains, announced)
         assert made.intents == whole.intents
-        assert {key: (one, one.since) for key, one in made.health.items()} == {
-            key: (one, one.since) for key, one in whole.health.items()
+        assert {key: (verdict, verdict.since) for key, verdict in made.health.items()} == {
+            key: (verdict, verdict.since) for key, verdict in whole.health.items()
         }
         assert made.recheck_at == whole.recheck_at
         health, announced = dict(made.health), {intent.vip for intent in made.intents.values() if intent.announce}
