@@ -50,11 +50,6 @@ class Check(Struct, frozen=True):
         """Whether this check stands for maintenance mode (``consul maint``), which is a drain and no failure."""
         return self.id == NODE_MAINTENANCE or self.id.startswith(SERVICE_MAINTENANCE)
 
-    @property
-    def ours(self) -> bool:
-        """Whether we have published it ourselves."""
-        return self.service_id.startswith(OURS)
-
 
 class AgentService(Struct, frozen=True):
     """One entry of ``/v1/agent/services``; its key is the ServiceID."""
