@@ -23,7 +23,12 @@ def catalog(count: int = 100, *, changed: int = -1, index: int = 1, **node: Any)
 def health(count: int = 100, *, failing: int = -1) -> bytes:
     return json.dumps(
         [
-            {"CheckID": f"service:{n}", "ServiceID": str(n), "Status": "critical" if n == failing else "passing"}
+            {
+                "CheckID": f"service:{n}",
+                "ServiceID": str(n),
+                "Output": "." * 50,
+                "Status": "critical" if n == failing else "passing",
+            }
             for n in range(count)
         ]
     ).encode()
@@ -42,7 +47,10 @@ def test_services_that_did_not_change_are_the_same_objects() -> None:
     reader = Catalog()
     former = reader.decode(catalog())
     now = reader.decode(catalog(changed=50))
-    assert former is not None and former.services and now is not None and now.services
+    assert former is not None
+    assert now is not None
+    assert former.services
+    assert now.services
     assert [name for name in now.services if now.services[name] is not former.services[name]] == ["web-50"]
 
 
@@ -50,7 +58,9 @@ def test_services_that_did_not_change_are_the_same_objects_though_the_node_did()
     reader = Catalog()
     former = reader.decode(catalog())
     now = reader.decode(catalog(Node="n2"))
-    assert former is not None and now is not None and now.node is not None
+    assert former is not None
+    assert now is not None
+    assert now.node is not None
     assert (now.node.name, now.services is former.services) == ("n2", True)
 
 
