@@ -52,6 +52,8 @@ class Reason(StrEnum):
 class Source(StrEnum):
     """Which input an app comes from."""
 
+    __hash__ = str.__hash__  # in C; it is part of every app's key
+
     CONFIG = "config"
     CONSUL = "consul"
     HTTP = "http"
@@ -76,19 +78,20 @@ class Vip:
     """
 
     interface: Interface
+    prefix: Prefix = field(init=False, repr=False, compare=False)  # that is announced
+    local: Interface = field(init=False, repr=False, compare=False)  # what is put on the host's device
+    _hash: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def prefix(self) -> Prefix:
-        """The prefix that is announced."""
-        return self.interface.network
+    def __post_init__(self) -> None:
+        # made once: all of these take the interpreter microseconds, and are asked for at every change
+        network, address = self.interface.network, self.interface.ip
+        whole = address == network.network_address
+        object.__setattr__(self, "prefix", network)
+        object.__setattr__(self, "local", self.interface if whole else ipaddress.ip_interface(address))
+        object.__setattr__(self, "_hash", hash(self.interface))
 
-    @property
-    def local(self) -> Interface:
-        """The address that is put on the host's device."""
-        network = self.interface.network
-        if self.interface.ip == network.network_address:
-            return self.interface
-        return ipaddress.ip_interface(self.interface.ip)
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return str(self.interface)
@@ -151,6 +154,14 @@ class MonitorSpec:
     rise: int | None = None  # looks in a row that make it passing again
     fall: int | None = None  # looks in a row that make it failing
     options: tuple[tuple[str, str], ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pace = (self.interval, self.timeout, self.rise, self.fall)
+        object.__setattr__(self, "_hash", hash((self.kind, self.target, pace, self.options)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         seconds = (("interval", self.interval), ("timeout", self.timeout))
