@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from consulcast.consul.bodies import Check, Service
 from consulcast.consul.reading import Parse, Reading
-from consulcast.consul.same import differing, kept
+from consulcast.consul.same import kept
+from consulcast.difference import differing
 from consulcast.model import App, Health, Reason, Refused, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings, judge
 
@@ -92,7 +93,8 @@ class Join:
     def _sort(self, checks: Mapping[str, Check]) -> set[str]:
         """Sort the checks by service; returns the ServiceIDs of those that changed."""
         former, self._checks = self._checks, checks
-        both = (found.get(name) for name in differing(former, checks) for found in (former, checks))
+        names = [name for name in differing(former, checks) if former.get(name) != checks.get(name)]
+        both = (found.get(name) for name in names for found in (former, checks))
         changed = {check.service_id for check in both if check is not None}
         if changed:
             for name in changed:

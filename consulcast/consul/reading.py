@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from consulcast.consul.bodies import Service
-from consulcast.consul.same import differing, kept
+from consulcast.consul.same import kept
+from consulcast.difference import differing
 from consulcast.model import App, AppKey, Reason, Refused, Source, VerdictKey
 
 KIND = "consul"  # the monitor kind that Consul's checks answer
@@ -38,7 +39,8 @@ class Reading:
 
     def take(self, services: Mapping[str, Service]) -> set[str]:
         """Read the services; returns the ServiceIDs of those that are new, gone or changed."""
-        changed = differing(self._services, services)
+        former = self._services
+        changed = [name for name in differing(former, services) if former.get(name) != services.get(name)]
         if changed:
             for name in changed:
                 if name in services:
