@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec import DecodeError, Raw, Struct, field
 from msgspec.json import Decoder
 
@@ -34,7 +36,7 @@ class Health:
     """Reads answers of ``/v1/health/node``."""
 
     def __init__(self) -> None:
-        self._entries = Entries(Check, listed=True)
+        self._entries = Entries(Check, listed=True, thrifty=_thrifty_check)
 
     def decode(self, body: bytes) -> tuple[Check, ...] | None:
         """The checks; the same object while they are the same. Raises what ``msgspec`` raises."""
@@ -48,7 +50,7 @@ class Catalog:
     """Reads answers of ``/v1/catalog/node``."""
 
     def __init__(self) -> None:
-        self._entries = Entries(Service)
+        self._entries = Entries(Service, thrifty=_thrifty_service)
         self._head, self._tail = b"", b""  # what stands around the services
         self._said: CatalogNode | None = None
 
@@ -82,3 +84,17 @@ def _around(body: bytes, frame: _Frame) -> tuple[bytes, bytes] | None:
     except DecodeError:
         return None
     return head, tail
+
+
+_shared = lru_cache(256)(str)  # of texts that many entries have, one object each
+
+
+def _thrifty_check(check: Check) -> Check:
+    name = check.service_id if check.service_name == check.service_id else check.service_name
+    return Check(check.id, _shared(check.status), check.service_id, name, check.notes)
+
+
+def _thrifty_service(service: Service) -> Service:
+    name = service.id if service.name == service.id else service.name
+    tags = tuple(map(_shared, service.tags)) if service.tags is not None else None
+    return Service(service.id, name, tags, service.create_index)

@@ -39,7 +39,6 @@ class Check(Struct, frozen=True):
     """One check of ``/v1/health/node/:node``; without ``service_id`` it is the node's."""
 
     id: str = field(name="CheckID")
-    name: str = field(name="Name", default="")
     status: str = field(name="Status", default="critical")
     service_id: str = field(name="ServiceID", default="")
     service_name: str = field(name="ServiceName", default="")

@@ -103,3 +103,12 @@ def test_answer_that_was_cut_short_is_refused_and_the_next_is_read(cut: int) -> 
         checks.decode(health(failing=1)[:-cut])
     assert catalogs.decode(catalog(changed=1)) == CATALOG_NODE.decode(catalog(changed=1))
     assert checks.decode(health(failing=1)) == CHECKS.decode(health(failing=1))
+
+
+def test_a_text_that_many_services_or_checks_have_is_held_once() -> None:
+    said = Catalog().decode(catalog())
+    assert said is not None
+    assert said.services
+    tags = [service.tags for service in said.services.values() if service.tags]
+    assert len({id(some[0]) for some in tags}) == 1
+    assert len({id(check.status) for check in Health().decode(health(count=100)) or ()}) == 1
