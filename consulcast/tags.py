@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from consulcast import notation
@@ -74,9 +75,10 @@ def _short(text: str, longest: int = _SHOWN) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-_READERS = {
+_REMEMBERED = 256  # values; many apps have the same monitor and communities, and share them
+_READERS: Mapping[str, Callable[[str], Any]] = {
     "vip": notation.vip,
-    "monitor": notation.monitor,
+    "monitor": lru_cache(_REMEMBERED)(notation.monitor),
     "nat": notation.nat,
-    "vip_communities": notation.communities,
+    "vip_communities": lru_cache(_REMEMBERED)(notation.communities),
 }

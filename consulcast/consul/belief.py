@@ -23,7 +23,7 @@ class Belief(Generic[T]):
 
     def __init__(self, noun: str, *, patience: float = 0.0) -> None:
         self._noun, self._patience = noun, patience
-        self.entries: dict[str, T] = {}
+        self.entries: Mapping[str, T] = {}  # the same object while nothing has changed, as ``seen`` is
         self.seen: Mapping[str, T] | None = None  # the last good answer
         self.proven = False  # a good answer was there once
         self.trouble = ""  # why there is no good answer now; "" while there is
@@ -40,8 +40,9 @@ class Belief(Generic[T]):
     @property
     def missing(self) -> list[str]:
         """Entries that are believed and not in the last good answer."""
-        seen = self.seen if self.seen is not None else self.entries
-        return [] if self.trouble else [name for name in self.entries if name not in seen]
+        if self.trouble or self.seen is None or self.entries is self.seen or self.entries.keys() <= self.seen.keys():
+            return []
+        return [name for name in self.entries if name not in self.seen]
 
     @property
     def empty_at_first(self) -> bool:
@@ -63,7 +64,9 @@ class Belief(Generic[T]):
             # or a connection that breaks again and again would keep what is gone for ever.
             out = now - self._lost_at
             self._since = {name: since + out for name, since in self._since.items()}
-        self.seen, self.trouble = seen, ""
+        self.trouble = ""
+        if seen != self.seen:
+            self.seen = seen
         if seen:
             self.proven, self._unproven = True, ""
 
@@ -74,23 +77,32 @@ class Belief(Generic[T]):
         if self.trouble or self.seen is None:
             return
         if not self._since and self.entries == self.seen:
+            self.seen = self.entries
             return
         doubtful: dict[str, float] = {}
-        entries: dict[str, T] = {}
-        for name, entry in self.seen.items():
-            before = self.entries.get(name)
-            if worse is not None and worse(before, entry):
-                held = name in self._since and name not in self._gone  # gone was another doubt than worse
-                since = self._since[name] if held else now
-                settling = now < min(settled_at, since + grace)
-                if settling or (held and name not in self._confirmed):
-                    doubtful[name] = since
-                    if settling or name not in self._against:
-                        self._against[name] = SETTLING
-                    if before is not None:
-                        entries[name] = before
-                    continue
-            entries[name] = entry
+        entries = dict(self.seen)
+        former = self.entries
+        lesser = (
+            ()
+            if worse is None
+            else [
+                (name, before)
+                for name, entry in self.seen.items()
+                if (before := former.get(name)) is not entry and worse(before, entry)
+            ]
+        )
+        for name, before in lesser:
+            held = name in self._since and name not in self._gone  # gone was another doubt than worse
+            since = self._since[name] if held else now
+            settling = now < min(settled_at, since + grace)
+            if settling or (held and name not in self._confirmed):
+                doubtful[name] = since
+                if settling or name not in self._against:
+                    self._against[name] = SETTLING
+                if before is not None:
+                    entries[name] = before
+                else:
+                    del entries[name]
         gone = self.missing
         for name in gone:
             if name not in self._since:
@@ -99,7 +111,7 @@ class Belief(Generic[T]):
             entries[name] = self.entries[name]
             if now < min(settled_at, since + grace):
                 self._against[name] = SETTLING
-        self.entries, self._since, self._gone = entries, doubtful, set(gone)
+        self.entries, self._since, self._gone = entries if doubtful else self.seen, doubtful, set(gone)
         self._confirmed &= doubtful.keys()
         self._against = {name: why for name, why in self._against.items() if name in doubtful}
         if not doubtful:
@@ -146,7 +158,7 @@ class Belief(Generic[T]):
 
         ``until``: entries that every witness says are gone and that wait all the same, and the time of the next look.
         """
-        doubted = False
+        doubted, gone = False, []
         until = until or {}
         still = set(self.judgeable(now, settled_at, grace))
         for name, why in against.items():
@@ -156,7 +168,8 @@ class Belief(Generic[T]):
                 self._against[name] = why
                 doubted = doubted or name not in until
             else:
-                self.drop(name)
+                gone.append(name)
+        self.drop(gone)
         if self.empty_at_first:
             self._unproven, self.proven = against_empty, not against_empty
             doubted = doubted or bool(against_empty)
@@ -176,11 +189,14 @@ class Belief(Generic[T]):
             if name not in self.excused and now >= min(settled_at, self._since.get(name, now) + grace)
         ]
 
-    def drop(self, name: str) -> None:
-        """Believe that an entry is gone."""
-        del self.entries[name]
-        self._since.pop(name, None)
-        self._against.pop(name, None)
+    def drop(self, gone: Collection[str]) -> None:
+        """Believe that these entries are gone."""
+        if gone:
+            leaving = frozenset(gone)
+            self.entries = {name: entry for name, entry in self.entries.items() if name not in leaving}
+        for name in gone:
+            self._since.pop(name, None)
+            self._against.pop(name, None)
 
     def next_time(self, settled_at: float, grace: float) -> float:
         """When ``take`` or ``due`` may give something else with no new answer; infinity: never."""

@@ -39,7 +39,6 @@ class Check(Struct, frozen=True):
     """One check of ``/v1/health/node/:node``; without ``service_id`` it is the node's."""
 
     id: str = field(name="CheckID")
-    name: str = field(name="Name", default="")
     status: str = field(name="Status", default="critical")
     service_id: str = field(name="ServiceID", default="")
     service_name: str = field(name="ServiceName", default="")
@@ -49,11 +48,6 @@ class Check(Struct, frozen=True):
     def maintenance(self) -> bool:
         """Whether this check stands for maintenance mode (``consul maint``), which is a drain and no failure."""
         return self.id == NODE_MAINTENANCE or self.id.startswith(SERVICE_MAINTENANCE)
-
-    @property
-    def ours(self) -> bool:
-        """Whether we have published it ourselves."""
-        return self.service_id.startswith(OURS)
 
 
 class AgentService(Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from consulcast.consul import errors
+from consulcast.consul.answers import CATALOG_NODE, CHECKS, Catalog, Health
 from consulcast.consul.bodies import AgentCheck, AgentSelf, AgentService, Authorization, CatalogNode, Check
 from consulcast.consul.errors import AclsOff, Garbage
 from consulcast.consul.library import SLACK, Http, segment
@@ -56,8 +57,6 @@ class _Decoder(Protocol[T_co]):
     def decode(self, body: bytes, /) -> T_co: ...
 
 
-_CATALOG_NODE: _Decoder[CatalogNode | None] = msgspec.json.Decoder(CatalogNode | None)
-_CHECKS: _Decoder[tuple[Check, ...] | None] = msgspec.json.Decoder(tuple[Check, ...] | None)
 _AGENT_SERVICES: _Decoder[dict[str, AgentService]] = msgspec.json.Decoder(dict[str, AgentService])
 _AGENT_CHECKS: _Decoder[dict[str, AgentCheck]] = msgspec.json.Decoder(dict[str, AgentCheck])
 _AUTHORIZATIONS: _Decoder[tuple[Authorization, ...]] = msgspec.json.Decoder(tuple[Authorization, ...])
@@ -73,9 +72,14 @@ class Client:
     Every call raises one of ``ConsulError``'s kinds, and never blocks longer than its wait and ``SLACK``.
     """
 
-    def __init__(self, settings: ConsulSettings, *, connections: int = 1, restarts: bool = False) -> None:
-        """``restarts``: a kept connection that the agent closed is an error, not one to replace in silence."""
-        self._http = Http(settings, connections, restarts)
+    def __init__(self, settings: ConsulSettings, *, connections: int = 1, watching: bool = False) -> None:
+        """``watching``: one node's answers come over and over. What does not change in them is decoded once, and is the
+        same object from answer to answer; and a kept connection that the agent closed is an error, not one to replace
+        in silence.
+        """
+        self._http = Http(settings, connections, watching)
+        self._catalog: _Decoder[CatalogNode | None] = Catalog() if watching else CATALOG_NODE
+        self._health: _Decoder[tuple[Check, ...] | None] = Health() if watching else CHECKS
 
     def catalog_node(
         self,
@@ -86,7 +90,7 @@ class Client:
         consistency: Consistency = Consistency.DEFAULT,
     ) -> Answer[CatalogNode | None]:
         """A node's services with their tags. With an index the agent answers when it is passed, or after ``wait``."""
-        return self._query(_CATALOG_NODE, "catalog/node/", node, index, wait, consistency)
+        return self._query(self._catalog, "catalog/node/", node, index, wait, consistency)
 
     def health_node(
         self,
@@ -97,7 +101,7 @@ class Client:
         consistency: Consistency = Consistency.DEFAULT,
     ) -> Answer[tuple[Check, ...] | None]:
         """All checks of a node and its services."""
-        return self._query(_CHECKS, "health/node/", node, index, wait, consistency)
+        return self._query(self._health, "health/node/", node, index, wait, consistency)
 
     def agent_services(self) -> Mapping[str, AgentService]:
         """What the agent itself knows to be registered with it, by ServiceID; works without servers."""

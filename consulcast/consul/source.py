@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -16,7 +16,9 @@ from consulcast.consul.bodies import Service
 from consulcast.consul.client import Answer, Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.hold_down import HoldDown
-from consulcast.consul.join import Join, Parse
+from consulcast.consul.join import Join
+from consulcast.consul.reading import Parse
+from consulcast.consul.same import kept
 from consulcast.consul.second_look import SecondLook
 from consulcast.consul.settings import ConsulSettings
 from consulcast.consul.view import View
@@ -24,12 +26,19 @@ from consulcast.consul.watch import Counts, Pace, Watch, guarded
 from consulcast.model import App, AppKey, Reason, Refused, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ConsulState:
-    """All that Consul says now; replaced as a whole."""
+    """All that Consul says now; replaced as a whole.
+
+    What has not changed from one state to the next is the same object: each mapping and tuple, each app, each key and
+    verdict; and the verdicts' keys are in the same order while ``apps`` is the same. So ``is`` tells what is to be
+    looked at anew.
+    """
 
     apps: tuple[App, ...] = ()  # the longest registered first
     refused: tuple[Refused, ...] = ()
@@ -73,7 +82,7 @@ class ConsulSource:
         self._join = Join(parse, warning)
         self._view = View(node, restart_grace, hold_down, self._join.is_app)
         self._second_look = SecondLook(settings, node, self._join.is_app)
-        self._clients = catalog, health = Client(settings, restarts=True), Client(settings, restarts=True)
+        self._clients = catalog, health = Client(settings, watching=True), Client(settings, watching=True)
         pace, view = Pace(wait, settings.stale, max_stale), self._view
         self._watches = (
             Watch(
@@ -177,12 +186,12 @@ class ConsulSource:
             apps, refused, verdicts = self._join(view.services, view.checks, now, view.unknown)
         if self._next_time() < float("inf"):
             self._open.set()
-        held = {app.key: view.held[app.key.id] for app in apps if app.key.id in view.held} if view.held else {}
         by_name = self._join.by_name if view.synced else before.by_name
-        unknown = {app.key: view.unknown[app.key.id] for app in apps if app.key.id in view.unknown}
         state = ConsulState(
-            *(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced, held, by_name),
-            unknown=unknown,
+            *(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced),
+            held=kept(before.held, _by_app(apps, view.held)),
+            by_name=by_name,
+            unknown=kept(before.unknown, _by_app(apps, view.unknown)),
             unknown_names=self._join.unknown_names,
         )
         if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
@@ -227,6 +236,11 @@ class ConsulSource:
                 " and ".join(map(str, missing)),
                 extra={"consul": self._node, "reason": "token-lacks-rights"},
             )
+
+
+def _by_app(apps: Iterable[App], said: Mapping[str, T]) -> Mapping[AppKey, T]:
+    """What is said of services, of those that are apps."""
+    return {app.key: said[app.key.id] for app in apps if app.key.id in said} if said else {}
 
 
 def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:

@@ -51,7 +51,7 @@ class View:
         self._shown: Mapping[str, Service] = {}  # the last good catalog answer, as it came
         self._catalog: Belief[Service] = Belief("service")
         self._health: Belief[Check] = Belief("check", patience=_CHECK_PATIENCE)
-        self._watched: set[str] = set()  # ServiceIDs that have a believed check; "" for the node
+        self._watched: tuple[Mapping[str, Check], frozenset[str]] = ({}, frozenset())  # see _is_watched
         self._settled_at = float("-inf")  # when the after-effects of the latest trouble end
         self._marks = Marks()
         self.stale_since: float | None = None
@@ -109,7 +109,10 @@ class View:
         else:
             shown = answer.data.services or {}
             self.catalog_good_at = now
-            self._shown = {name: service for name, service in shown.items() if not name.startswith(OURS)}
+            ours = {name for name in shown if name.startswith(OURS)}
+            if ours:
+                shown = {name: service for name, service in shown.items() if name not in ours}
+            self._shown = shown
             self._hold_down.found(now)
             self._answered(self._catalog, self._without_held_apps(now), now)
         self.settle(now)
@@ -117,7 +120,7 @@ class View:
     def health_answered(self, answer: Answer[tuple[Check, ...] | None], now: float) -> None:
         """Take a health answer."""
         self.health_good_at = now
-        checks = {check.id: check for check in answer.data or () if not check.ours}
+        checks = {check.id: check for check in answer.data or () if not check.service_id.startswith(OURS)}
         if not checks and self._health.seen:
             self._settled_at = now + self._grace  # the sign of an agent that is leaving or has just come
         self._answered(self._health, checks, now)
@@ -165,14 +168,12 @@ class View:
         self._catalog.take(now, self._settled_at, self._grace)
         if not self._catalog.trouble:
             self._hold_down.keep(self._catalog.missing)
-        self._watched = {check.service_id for check in self.checks.values()}
         self._health.excused = self._checks_of_missing()
         self._health.take(now, self._settled_at, self._grace, self._worse)
         if self._catalog.proven:
-            for name in self._health.missing:  # a service that is gone takes its checks along
-                owner = self.checks[name].service_id
-                if owner and owner not in self.services:
-                    self._health.drop(name)
+            owners = {name: self.checks[name].service_id for name in self._health.missing}
+            # a service that is gone takes its checks along
+            self._health.drop([name for name, owner in owners.items() if owner and owner not in self.services])
         reasons = self._catalog.reasons() + self._health.reasons()
         self.stale_reason = "; ".join(dict.fromkeys(reasons))
         if not reasons:
@@ -187,10 +188,17 @@ class View:
 
     def _without_held_apps(self, now: float) -> Mapping[str, Service]:
         """The last catalog answer without the services that are apps no more, as long as this is not believed."""
-        apps = {name for name, service in self.services.items() if self._is_app(service)}
-        untagged = {name for name in apps if name in self._shown and not self._is_app(self._shown[name])}
+        shown = self._shown
+        untagged = {
+            name
+            for name, service in self.services.items()
+            if (now_shown := shown.get(name, service)) is not service
+            and not self._is_app(now_shown)
+            and self._is_app(service)
+        }
         if not untagged:
             return self._shown
+        apps = {name for name, service in self.services.items() if self._is_app(service)}
         new = {name for name in self._shown.keys() - apps if self._is_app(self._shown[name])}
         self._hold_down.begin(untagged, apps - self._shown.keys(), apps | new, now)
         for name in untagged:
@@ -227,7 +235,7 @@ class View:
 
     def _checks_of_missing(self) -> frozenset[str]:
         """Checks that are not looked for: they stay with a service that is looked for itself, or go with it."""
-        if self._catalog.seen is None:
+        if self._catalog.seen is None or self._catalog.seen is self.services:
             return frozenset()
         missing = self.services.keys() - self._catalog.seen.keys()
         return (
@@ -264,7 +272,13 @@ class View:
             return rank(check) > rank(before)
         # A new check that fails: of a new service it is simply the first thing known. Of one that is believed to be
         # well it may be an old one under a new id, registered again after a restart.
-        return check.service_id in self._watched
+        return self._is_watched(check.service_id)
+
+    def _is_watched(self, service_id: str) -> bool:
+        """Whether a service, or with "" the node, has a check that is believed."""
+        if self._watched[0] is not self.checks:
+            self._watched = self.checks, frozenset(check.service_id for check in self.checks.values())
+        return service_id in self._watched[1]
 
 
 def wrong_node(answer: CatalogNode | None, node: str) -> str:
