@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from consulcast.model import App, AppKey, Reason, Refused, Stale, Verdict, Verdi
 from consulcast.monitors.consul import Warnings
 
 log = logging.getLogger(__name__)
+
+_PASSING = re.compile(r"\b(catalog|health)/node/\S+| \([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +232,14 @@ class ConsulSource:
             )
 
 
+def _troubles(state: ConsulState) -> set[str]:
+    """What is wrong, without what changes while it lasts: which of the queries it is, and in the kernel's words how."""
+    return set(_PASSING.sub("", state.stale_reason).split("; ")) - {""}
+
+
 def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:
     """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
-    if state.stale_reason and state.stale_reason != before.stale_reason:
+    if _troubles(state) - _troubles(before):
         what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
         stale = {"consul": node, "reason": str(Reason.CONSUL_STALE), "detail": state.stale_reason}
         log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason, extra=stale)
