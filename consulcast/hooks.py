@@ -18,6 +18,7 @@ from consulcast.monitors.command import Command
 from consulcast.monitors.exec import Run
 from consulcast.monitors.launch import CannotStart
 from consulcast.web.bodies import EventBody
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +86,9 @@ class Hooks:
                     self._running = False
             if self._missed:
                 log.warning(
-                    "hooks.on_change has caught up; %d changes were left out",
-                    self._missed,
-                    extra={"reason": "hook-behind", "detail": f"{self._missed} changes were left out"},
+                    "hooks.on_change has caught up; %s left out",
+                    counted(self._missed, "change"),
+                    extra={"reason": "hook-behind", "detail": f"{counted(self._missed, 'change')} left out"},
                 )
                 self._missed = 0
 

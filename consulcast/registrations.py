@@ -16,6 +16,7 @@ from consulcast.kept_file import STOPPING, KeptFile, NotStored
 from consulcast.model import App
 from consulcast.registration import Registration
 from consulcast.registration_file import Held, State
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,8 @@ class Registrations:
             return State()
         if state.held:
             extra = {"reason": "registrations-taken"}
-            log.info("%d registrations of a former run are taken from %s", len(state.held), self._file, extra=extra)
+            number = counted(len(state.held), "registration")
+            log.info("%s of a former run taken from %s", number, self._file, extra=extra)
         return state
 
     def _set_aside(self, why: Exception) -> None:

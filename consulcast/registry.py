@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from consulcast.model import App, AppKey, Community, MonitorSpec, NatKey, Prefix, Reason, Refused, Source, Vip
 from consulcast.policy import MOST_COMMUNITIES, Policy, SourceRules, judge, kept_by_name
+from consulcast.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +164,17 @@ class _Taken:
         source = app.key.source
         rules, place = self.rules[source], f"policy.{source}"
         if self.count.get(source, 0) >= rules.max_apps:
-            detail = f"{place}.max_apps: {rules.max_apps} apps of {source} are taken, and no more"
+            detail = f"{place}.max_apps: {source} may have {counted(rules.max_apps, 'app')}, and no more"
             return Refused(app.key, app.name, Reason.TOO_MANY_APPS, detail)
         vips = self.vips.get(source, set())
         if len(vips) + len(set(app.vips) - vips) > rules.max_vips:
-            detail = (
-                f"{place}.max_vips: {source} may have {rules.max_vips} VIPs, and there is no room for {len(app.vips)}"
-            )
+            allowed = counted(rules.max_vips, "VIP")
+            detail = f"{place}.max_vips: {source} may have {allowed}, and there is no room for {len(app.vips)}"
             return Refused(app.key, app.name, Reason.TOO_MANY_VIPS, detail)
         monitors, mine = self.monitors.get(source, set()), _looking(app)
         if len(monitors) + len(mine - monitors) > rules.max_monitors:
             detail = (
-                f"{place}.max_monitors: {source} may have {rules.max_monitors} monitors, "
+                f"{place}.max_monitors: {source} may have {counted(rules.max_monitors, 'monitor')}, "
                 f"and there is no room for {len(mine)}"
             )
             return Refused(app.key, app.name, Reason.TOO_MANY_MONITORS, detail)

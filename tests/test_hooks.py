@@ -160,7 +160,7 @@ def test_who_is_slow_misses_the_oldest_which_are_counted_and_told_once(
     told = [record.getMessage() for record in caplog.records if record.name == "consulcast.hooks"]
     assert told == [
         "hooks.on_change is slower than what happens: the oldest changes are left out",
-        "hooks.on_change has caught up; 7 changes were left out",
+        "hooks.on_change has caught up; 7 changes left out",
     ]
     hooks.stop(1.0)
 

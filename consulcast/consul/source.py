@@ -24,6 +24,7 @@ from consulcast.consul.view import View
 from consulcast.consul.watch import Counts, Pace, Watch, guarded
 from consulcast.model import App, AppKey, Reason, Refused, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class ConsulSource:
         if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
             self._answered = True
             extra = {"consul": self._node, "reason": "consul-synced"}
-            log.info("in sync with Consul about node %s: %d apps", self._node, len(state.apps), extra=extra)
+            log.info("in sync with Consul about node %s: %s", self._node, counted(len(state.apps), "app"), extra=extra)
         if state != before:
             self.state, self.changed_at = state, came_at
             _tell(self._node, before, state, now)
