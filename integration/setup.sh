@@ -54,6 +54,7 @@ look_for_lab() {
     have groff || need groff-base
     have mandoc || need mandoc
     have dockerd || need docker.io
+    have docker-compose || need docker-compose
     { have prometheus && have promtool; } || need prometheus
     have chromium || need chromium
     [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
