@@ -100,7 +100,7 @@ class Daemon:
         self._changes = Changes()
         self._instruments = Instruments()
         self._latency = Latency(self._instruments.served)
-        self._hooks = Hooks(self._changes, self._hook_of(config))
+        self._hooks = Hooks(self._changes, self._hook_of(config), self._instruments)
         self._publisher: Publisher | None = None
         self._since = Since()
         self._notifier = Notifier(os.environ)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from consulcast.difference import differing
 from consulcast.model import Intent, Prefix, Reason, Route, Vip
+from consulcast.wording import counted
 
 WITHDRAWAL, CHANGE = 1000.0, 500.0  # penalties, RFC 2439 section 4.2: the figure of merit's usual unit
 _FORGOTTEN = 10.0  # below it the history of a route that is not announced is dropped
@@ -175,7 +176,7 @@ class Damping:
         if history is None or not history.damped or not intent.announce:
             return intent  # a VIP that is down anyway shows why
         if history.shown is None:
-            detail = f"flapped {history.flaps} times; announced again at {history.until} unless it goes on"
+            detail = f"flapped {counted(history.flaps, 'time')}; announced again at {history.until} unless it goes on"
             return replace(intent, announce=False, reason=Reason.SUPPRESSED, detail=detail)
         if history.shown == intent.route:
             return intent

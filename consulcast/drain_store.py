@@ -9,12 +9,11 @@ from pathlib import Path
 
 import gevent
 from gevent.event import AsyncResult, Event
-from gevent.threadpool import ThreadPool
 
-from consulcast import drain_file, state_file
+from consulcast import drain_file
 from consulcast.drains import MAX_DRAINS, Drain, Target
+from consulcast.kept_file import STOPPING, KeptFile, NotStored
 from consulcast.notation import BadValue
-from consulcast.registrations import RETRY, NotStored
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +33,14 @@ class DrainStore:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._changed, self._failed = path, changed, failed
+        self._changed, self._failed = changed, failed
         self._clock, self._wall = clock, wall
+        self._file = KeptFile(path, clock)
         self._waiting: list[AsyncResult[OSError | None]] = []  # who wants to know whether it is written
         self._dirty = False  # what stands is not what the file says
-        self._write_again_at: float | None = None  # after a write that failed
         self._wake = Event()
         self._stopping = False
         self._greenlet: gevent.Greenlet[[], None] | None = None
-        self._thread = ThreadPool(1)  # an fsync may take long; its own, as resolvers may fill the hub's
         self._drains = {drain.target: drain for drain in self._load()}
 
     @property
@@ -94,11 +92,11 @@ class DrainStore:
         if self._greenlet is not None:
             self._greenlet.join(timeout)
             self._greenlet.kill()
-        self._thread.kill()
+        self._file.close()
 
     def _check_running(self) -> None:
         if self._stopping or self._greenlet is None:
-            raise NotStored("nothing is changed: the daemon is stopping")
+            raise NotStored(STOPPING)
 
     def _change(self, drains: dict[Target, Drain], what: str) -> None:
         self._drains, self._dirty = drains, True
@@ -108,7 +106,7 @@ class DrainStore:
         self._wake.set()
         trouble = done.get()
         if trouble is not None:
-            raise NotStored(f"{what}: {self._why(trouble)}", state_file.is_full(trouble))
+            raise self._file.not_stored(what, trouble)
 
     def _run(self) -> None:
         try:
@@ -116,9 +114,8 @@ class DrainStore:
                 self._wake.wait(self._pause())
                 self._wake.clear()
                 self._lapse()
-                now = self._clock()
-                again = self._write_again_at is not None and (now >= self._write_again_at or self._stopping)
-                if self._waiting or again or (self._dirty and self._write_again_at is None):
+                again = self._file.due() or (self._stopping and self._file.behind)
+                if self._waiting or again or (self._dirty and not self._file.behind):
                     self._write()
         except Exception as error:
             self._failed(error)
@@ -129,10 +126,7 @@ class DrainStore:
                 done.set(OSError("the daemon is stopping"))
 
     def _pause(self) -> float | None:
-        times = [drain.until for drain in self._drains.values() if drain.until is not None]
-        if self._write_again_at is not None:
-            times.append(self._write_again_at)
-        return max(0.0, min(times) - self._clock()) if times else None
+        return self._file.pause(drain.until for drain in self._drains.values() if drain.until is not None)
 
     def _lapse(self) -> None:
         now = self._clock()
@@ -149,24 +143,16 @@ class DrainStore:
         waiting, self._waiting = self._waiting, []
         self._dirty = False  # what changes during the write makes it so again
         data = drain_file.encode(tuple(self._drains.values()), self._wall() - self._clock())
-        trouble: OSError | None = self._thread.apply(state_file.try_to_write, (self._path, data))
+        trouble = self._file.write(data)
         if trouble is not None:
-            if self._write_again_at is None:
-                log.error("%s; retried every %.0f s", self._why(trouble), RETRY, extra={"reason": "not-stored"})
-            self._dirty, self._write_again_at = True, self._clock() + RETRY
-        elif self._write_again_at is not None:
-            log.info("%s is written again", self._path, extra={"reason": "stored-again"})
-            self._write_again_at = None
+            self._dirty = True
         for done in waiting:
             done.set(trouble)
-
-    def _why(self, error: OSError) -> str:
-        return f"{self._path} cannot be written: {error.strerror or error}"
 
     def _load(self) -> list[Drain]:
         now = self._clock()
         try:
-            data = state_file.read(self._path)
+            data = self._file.read()
             found = () if data is None else drain_file.decode(data, self._wall() - now, now)
         except (OSError, ValueError) as error:
             self._set_aside(error)
@@ -181,9 +167,6 @@ class DrainStore:
         return [drain for drain in found if drain.until is None or drain.until > now]
 
     def _set_aside(self, why: Exception) -> None:
-        try:
-            where = f"it is set aside as {state_file.set_aside(self._path)}"
-        except OSError as error:
-            where = f"it cannot be set aside: {error}"
+        where = self._file.set_aside()
         extra = {"reason": "drains-unreadable", "detail": str(why)}
-        log.error("%s cannot be read (%s); no drain of a former run stands; %s", self._path, why, where, extra=extra)
+        log.error("%s cannot be read (%s); no drain of a former run stands; %s", self._file, why, where, extra=extra)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from consulcast import notation
 from consulcast.model import App, Community, CommunityKind, IPAddress, Route, Vip
 from consulcast.notation import BadValue
+from consulcast.wording import counted
 
 MAX_TARGET = 300  # characters; a ServiceID of Consul's may be long
 MAX_REASON = 200  # characters
@@ -61,7 +62,7 @@ class Settings:
     @property
     def how(self) -> str:
         """The lower preference in words."""
-        return {Method.MED: f"MED {self.med}", Method.PREPEND: f"our AS {self.prepend} times more"}.get(
+        return {Method.MED: f"MED {self.med}", Method.PREPEND: f"our AS {counted(self.prepend, 'time')} more"}.get(
             self.method, str(self.method)
         )
 

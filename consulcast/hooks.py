@@ -13,10 +13,12 @@ import gevent
 import msgspec
 
 from consulcast.changes import Change, Changes, Kind
+from consulcast.instruments import Instruments
 from consulcast.monitors.command import Command
 from consulcast.monitors.exec import Run
 from consulcast.monitors.launch import CannotStart
 from consulcast.web.bodies import EventBody
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +42,14 @@ class Hook:
 class Hooks:
     """Runs the hook in a greenlet of its own."""
 
-    def __init__(self, changes: Changes, hook: Hook | None) -> None:
+    def __init__(self, changes: Changes, hook: Hook | None, instruments: Instruments | None = None) -> None:
         self._changes, self._hook = changes, hook
+        self._instruments = instruments or Instruments()
         self._done = 0  # number of the last change that was looked at
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._running = False
         self._missed = 0  # since it was up to date
         self._trouble = ""  # as last logged
-        self.runs = 0
-        self.failures = 0
-        self.dropped = 0
 
     def start(self) -> None:
         """Begin with the changes that there are."""
@@ -86,9 +86,9 @@ class Hooks:
                     self._running = False
             if self._missed:
                 log.warning(
-                    "hooks.on_change has caught up; %d changes were left out",
-                    self._missed,
-                    extra={"reason": "hook-behind", "detail": f"{self._missed} changes were left out"},
+                    "hooks.on_change has caught up; %s left out",
+                    counted(self._missed, "change"),
+                    extra={"reason": "hook-behind", "detail": f"{counted(self._missed, 'change')} left out"},
                 )
                 self._missed = 0
 
@@ -99,7 +99,7 @@ class Hooks:
         waiting = [change for change in news if change.kind in hook.kinds]
         missed += max(0, len(waiting) - hook.queue)
         if missed:
-            self.dropped += missed
+            self._instruments.hook_missed(missed)
             if not self._missed:
                 log.warning(
                     "hooks.on_change is slower than what happens: the oldest changes are left out",
@@ -111,7 +111,6 @@ class Hooks:
         return waiting[0] if waiting else None
 
     def _tell(self, hook: Hook, change: Change) -> None:
-        self.runs += 1
         try:
             look = Run(hook.command, _text(change), _variables(change)).look(hook.timeout)
             trouble = "" if look.passed else look.detail
@@ -119,8 +118,7 @@ class Hooks:
             trouble = f"it could not be started: {error.strerror}"
         except CannotStart as error:
             trouble = str(error)
-        if trouble:
-            self.failures += 1
+        self._instruments.hook_ran(not trouble)
         if trouble and not self._trouble:
             extra = {"reason": "hook-failed", "detail": trouble}
             log.warning("hooks.on_change failed (further failures are not logged): %s", trouble, extra=extra)

@@ -57,11 +57,24 @@ class Instruments:
             buckets=_TURN,
             registry=registry,
         )
+        self._hooks = Counter(
+            "consulcast_hook_runs",
+            "Runs of the hook that have ended, by result.",
+            ("result",),
+            registry=registry,
+        )
+        self._missed = Counter(
+            "consulcast_hook_changes_dropped",
+            "Changes of state that the hook was not told of, since it was slower than they came.",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         for kind in _KINDS:  # so that a first failure is an increase
             self._look_seconds.labels(kind)
             for result in _RESULTS.values():
                 self._looks.labels(kind, result)
+        for passed in (True, False):
+            self._hooks.labels(_RESULTS[passed])
         for what in What:
             for cause in Cause:
                 self._latency.labels(what, cause)
@@ -83,6 +96,14 @@ class Instruments:
         """A monitor has looked."""
         self._looks.labels(kind, _RESULTS[passed]).inc()
         self._look_seconds.labels(kind).observe(seconds)
+
+    def hook_ran(self, passed: bool) -> None:
+        """The hook has ended, well or not; or it could not be started."""
+        self._hooks.labels(_RESULTS[passed]).inc()
+
+    def hook_missed(self, changes: int) -> None:
+        """The hook was too slow to be told of so many changes."""
+        self._missed.inc(changes)
 
     def turned(self, seconds: float) -> None:
         """The hub was busy for so long."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from consulcast.difference import differing
 from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Verdict
 from consulcast.registry import Registered
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Journal:
         for (source, reason), number in crowd.items():
             if number > _OF_A_CROWD:
                 extra = {"source": str(source), "reason": str(reason)}
-                log.warning("%d more apps of %s are refused: %s", number - _OF_A_CROWD, source, reason, extra=extra)
+                more = counted(number - _OF_A_CROWD, "more app")
+                log.warning("%s of %s refused: %s", more, source, reason, extra=extra)
         for key in self._apps.keys() - apps.keys() - refused.keys():
             _line(logging.INFO, key, "removed", "")
         self._apps, self._refused = apps, refused

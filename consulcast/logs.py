@@ -8,6 +8,7 @@ import logging
 import sys
 
 from consulcast.logtext import LONGEST, OneLine
+from consulcast.wording import counted
 
 FORMATS = ("text", "json")  # for people, for programs
 LEVELS = ("debug", "info", "warning", "error")
@@ -60,4 +61,4 @@ class JsonLine(logging.Formatter):
 
 def _cut(text: str, longest: int = LONGEST) -> str:
     text = text.encode(errors="backslashreplace").decode()  # half of a surrogate pair is no JSON
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest} more characters)"
+    return text if len(text) <= longest else f"{text[:longest]}… ({counted(len(text) - longest, 'more character')})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from consulcast.wording import counted
+
 LONGEST = 4096  # characters of a line
 
 
@@ -21,7 +23,7 @@ class OneLine(logging.Formatter):
         """Format the line itself."""
         text = super().formatMessage(record)
         if len(text) > LONGEST:
-            text = f"{text[:LONGEST]}… ({len(text) - LONGEST} more characters)"
+            text = f"{text[:LONGEST]}… ({counted(len(text) - LONGEST, 'more character')})"
         return shown(text)
 
     def formatException(self, ei: Any) -> str:

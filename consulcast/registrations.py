@@ -10,24 +10,15 @@ from pathlib import Path
 
 import gevent
 from gevent.event import AsyncResult, Event
-from gevent.threadpool import ThreadPool
 
-from consulcast import registration_file, state_file
+from consulcast import registration_file
+from consulcast.kept_file import STOPPING, KeptFile, NotStored
 from consulcast.model import App
 from consulcast.registration import Registration
 from consulcast.registration_file import Held, State
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
-
-RETRY = 10.0  # seconds until a write that failed is tried again
-
-
-class NotStored(Exception):
-    """A change that could not be written; the message says what holds now. ``full``: the disk has no room."""
-
-    def __init__(self, message: str, full: bool = False) -> None:
-        super().__init__(message)
-        self.full = full
 
 
 @dataclass(slots=True, eq=False)
@@ -56,14 +47,13 @@ class Registrations:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._changed, self._failed = path, changed, failed
+        self._changed, self._failed = changed, failed
         self._clock, self._wall = clock, wall
+        self._file = KeptFile(path, clock)
         self._queue: list[_Change] = []
-        self._write_again_at: float | None = None  # after a write that failed
         self._wake = Event()
         self._stopping = False
         self._greenlet: gevent.Greenlet[[], None] | None = None
-        self._thread = ThreadPool(1)  # an fsync may take long; its own, as resolvers may fill the hub's
         self._state = self._load()
         self.changed_at = 0.0  # when it was asked for what ``changed`` was last called for
 
@@ -104,11 +94,11 @@ class Registrations:
             self._greenlet.join(timeout)
             self._greenlet.kill()
         self._refuse_rest()
-        self._thread.kill()
+        self._file.close()
 
     def _ask(self, change: _Change) -> bool:
         if self._stopping or self._greenlet is None:
-            raise NotStored("nothing is changed: the daemon is stopping")
+            raise NotStored(STOPPING)
         self._queue.append(change)
         self._wake.set()
         return bool(change.done.get())
@@ -128,14 +118,11 @@ class Registrations:
 
     def _refuse_rest(self) -> None:
         for change in self._queue:
-            change.done.set_exception(NotStored("nothing is changed: the daemon is stopping"))
+            change.done.set_exception(NotStored(STOPPING))
         self._queue.clear()
 
     def _pause(self) -> float | None:
-        deadlines = [held.expires_at for held in self._state.held.values() if held.expires_at is not None]
-        if self._write_again_at is not None:
-            deadlines.append(self._write_again_at)
-        return max(0.0, min(deadlines) - self._clock()) if deadlines else None
+        return self._file.pause(one.expires_at for one in self._state.held.values() if one.expires_at is not None)
 
     # -- one step ----------------------------------------------------------------------------------------------
 
@@ -150,7 +137,7 @@ class Registrations:
             ttl, extra = former.held[name].registration.ttl, {"app": f"http:{name}", "reason": "lapsed"}
             log.warning("app http:%s: lapsed: not renewed within %s", name, ttl, extra=extra)
         wanted = _apply(growing, self._state, now)
-        again = self._write_again_at is not None and (now >= self._write_again_at or self._stopping)
+        again = self._file.due() or (self._stopping and self._file.behind)
         trouble = self._write(wanted) if again or wanted != former else None
         if trouble is None:
             self._set(wanted, asked_at)
@@ -158,7 +145,7 @@ class Registrations:
         for change in changes:
             if trouble is not None and (change in growing or (change.held is None and change.existed)):
                 what = "nothing is changed" if change in growing else "unregistered; a restart may bring it back"
-                change.done.set_exception(NotStored(f"{what}: {self._why(trouble)}", state_file.is_full(trouble)))
+                change.done.set_exception(self._file.not_stored(what, trouble))
             else:
                 change.done.set(change.existed)
 
@@ -179,42 +166,28 @@ class Registrations:
             self._changed()
 
     def _write(self, state: State) -> OSError | None:
-        data = registration_file.encode(state, self._wall() - self._clock())
-        trouble: OSError | None = self._thread.apply(state_file.try_to_write, (self._path, data))
-        if trouble is not None:
-            if self._write_again_at is None:
-                log.error("%s; retried every %.0f s", self._why(trouble), RETRY, extra={"reason": "not-stored"})
-            self._write_again_at = self._clock() + RETRY
-        elif self._write_again_at is not None:
-            log.info("%s is written again", self._path, extra={"reason": "stored-again"})
-            self._write_again_at = None
-        return trouble
-
-    def _why(self, error: OSError) -> str:
-        return f"{self._path} cannot be written: {error.strerror or error}"
+        return self._file.write(registration_file.encode(state, self._wall() - self._clock()))
 
     # -- at start ----------------------------------------------------------------------------------------------
 
     def _load(self) -> State:
         now = self._clock()
         try:
-            data = state_file.read(self._path)
+            data = self._file.read()
             state = State() if data is None else registration_file.decode(data, self._wall() - now, now)
         except (OSError, ValueError) as error:
             self._set_aside(error)
             return State()
         if state.held:
             extra = {"reason": "registrations-taken"}
-            log.info("%d registrations of a former run are taken from %s", len(state.held), self._path, extra=extra)
+            number = counted(len(state.held), "registration")
+            log.info("%s of a former run taken from %s", number, self._file, extra=extra)
         return state
 
     def _set_aside(self, why: Exception) -> None:
-        try:
-            where = f"it is set aside as {state_file.set_aside(self._path)}"
-        except OSError as error:
-            where = f"it cannot be set aside: {error}"
+        where = self._file.set_aside()
         text = "%s cannot be read (%s); no registration of a former run stands; %s"
-        log.warning(text, self._path, why, where, extra={"reason": "registrations-unreadable"})
+        log.warning(text, self._file, why, where, extra={"reason": "registrations-unreadable"})
 
 
 def _grows(change: _Change, state: State) -> bool:

@@ -92,14 +92,14 @@ class Service:
 
 
 def summary(vips: Collection[VipStatus], peers: Iterable[PeerStatus], consul: str) -> str:
-    """Word how things are: ``7 VIPs announced of 9, 2 peers up of 2; Consul fresh``."""
+    """Word how things are: ``7 of 9 VIPs announced, 2 of 2 peers up; Consul fresh``."""
     announced = sum(vip.reason is Reason.ANNOUNCED for vip in vips)
     would = sum(vip.reason is Reason.WOULD_ANNOUNCE for vip in vips)
     if would:
-        return f"observing: {would} VIPs would be announced of {len(vips)}; {consul}"
+        return f"observing: {would} of {len(vips)} VIPs would be announced; {consul}"
     peers = tuple(peers)
     up = sum(peer.state is SessionState.UP for peer in peers)
-    return f"{announced} VIPs announced of {len(vips)}, {up} peers up of {len(peers)}; {consul}"
+    return f"{announced} of {len(vips)} VIPs announced, {up} of {len(peers)} peers up; {consul}"
 
 
 def consul_word(source: ConsulSource | None) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from consulcast.model import App, AppKey, MonitorSpec, NatKey, Prefix, Reason, Refused, Source, Vip
 from consulcast.policy import MOST_COMMUNITIES, SourceRules
+from consulcast.wording import counted
 
 _T = TypeVar("_T")
 _Users = tuple[App, ...]  # those who share something, the longest first
@@ -77,18 +78,17 @@ class Taken:
         source = app.key.source
         rules, place = self.rules[source], f"policy.{source}"
         if self._apps[source] >= rules.max_apps:
-            detail = f"{place}.max_apps: {rules.max_apps} apps of {source} are taken, and no more"
+            detail = f"{place}.max_apps: {source} may have {counted(rules.max_apps, 'app')}, and no more"
             return Refused(app.key, app.name, Reason.TOO_MANY_APPS, detail)
         vips = self._vips[source]
         if len(vips) + sum(vip not in vips for vip in set(app.vips)) > rules.max_vips:
-            detail = (
-                f"{place}.max_vips: {source} may have {rules.max_vips} VIPs, and there is no room for {len(app.vips)}"
-            )
+            allowed = counted(rules.max_vips, "VIP")
+            detail = f"{place}.max_vips: {source} may have {allowed}, and there is no room for {len(app.vips)}"
             return Refused(app.key, app.name, Reason.TOO_MANY_VIPS, detail)
         monitors, mine = self._monitors[source], _looking(app)
         if len(monitors) + sum(monitor not in monitors for monitor in mine) > rules.max_monitors:
             detail = (
-                f"{place}.max_monitors: {source} may have {rules.max_monitors} monitors, "
+                f"{place}.max_monitors: {source} may have {counted(rules.max_monitors, 'monitor')}, "
                 f"and there is no room for {len(mine)}"
             )
             return Refused(app.key, app.name, Reason.TOO_MANY_MONITORS, detail)

@@ -11,6 +11,7 @@ from consulcast.executor.protocols import Added, AddressTable, Found, KernelErro
 from consulcast.losses import Losses
 from consulcast.model import Interface
 from consulcast.repairs import Kind, Repairs
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class VipAddresses:
             log.warning("address %s is somebody else's now: it is used and never removed", address, extra=extra)
         self.present, self.owned = found.present, set(found.ours)
         if before or Kind.DEVICE in told:
-            again = f"{len(lost)} addresses are put back" if lost else "its VIPs are announced again"
+            again = f"{counted(len(lost), 'address', 'addresses')} put back" if lost else "its VIPs are announced again"
             self._repairs.found(Kind.DEVICE, f"the VIPs' device was down or gone and is up again; {again}")
         elif lost:
             self._lost(lost)

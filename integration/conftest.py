@@ -9,13 +9,16 @@ from typing import Protocol
 
 import pytest
 
-from integration.lab import Consul, ConsulAgent, Host, Lab
+from integration.lab import Consul, ConsulAgent, Host, Lab, janitor
 from integration.lab.container import ConsulContainer
 from integration.lab.engine import Engine, NoEngine, machines_engine, own_engine
 
 
 def pytest_configure() -> None:
-    """Refuse to run without root; let SIGTERM and SIGHUP end the run as Ctrl-C does, with everything cleaned up."""
+    """Refuse to run without root; let SIGTERM and SIGHUP end the run as Ctrl-C does, with everything cleaned up.
+
+    What a run that could not do so has left goes first.
+    """
     if os.geteuid() != 0:
         pytest.exit("integration/ needs root: it makes network namespaces", returncode=4)
 
@@ -24,6 +27,7 @@ def pytest_configure() -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
+    janitor.sweep()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 # apt-get is not called at all, so a second run needs no network.
 #
 #   integration/setup.sh build   an interpreter that can make a venv, and a compiler for python-iptables
-#   integration/setup.sh lab     what integration/, bench/ and `make dev` run: Consul, routers, a Docker engine
+#   integration/setup.sh lab     what tests, bench/ and `make dev` run: Consul, routers, a Docker engine, mandoc
 #   integration/setup.sh image   what integration/test_image.py builds the Docker image from, in .cache/image
 #
 # Without arguments: the first two. Without root it installs nothing and says what cannot run.
@@ -50,7 +50,11 @@ look_for_lab() {
     have nft || need nftables
     have ps || need procps
     have systemd-analyze || need systemd
+    have man || need man-db
+    have groff || need groff-base
+    have mandoc || need mandoc
     have dockerd || need docker.io
+    have docker-compose || need docker-compose
     { have prometheus && have promtool; } || need prometheus
     have chromium || need chromium
     [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ import yaml
 
 from integration.lab import Bird, Host, Lab, Peer, until
 from integration.lab.engine import Engine, NoEngine, own_engine
-from integration.lab.image import PATIENCE, NoBaseImage, build_image
+from integration.lab.image import PATIENCE, PROJECT, NoBaseImage, build_image
 
 VIP, VIP6 = "203.0.113.10/32", "2001:db8:53::10/128"
 
@@ -179,6 +182,57 @@ def test_container_has_net_admin_alone_and_no_writable_root_and_exabgp_has_nothi
     finally:
         lab.log("container").write_bytes(container.logs())
         container.remove(force=True)
+
+
+def test_compose_brings_it_up_and_down_in_order(built: Built, lab: Lab) -> None:
+    host, tor = built.host, lab.host("tor")
+    lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24", "2001:db8::1/64", "2001:db8::2/64")
+    bird = Bird(tor, asn=65010, peers=[Peer("198.51.100.1", asn=65001)])
+    settings, state = config("nft"), lab.dir / "state"
+    settings["apps"][0]["monitors"] = ["exec:exit 0"]
+    (lab.dir / "config.yaml").write_text(yaml.safe_dump(settings))
+    state.mkdir()
+    # only where the host's side of the volumes is; merging goes by the container's side
+    here = [f"{lab.dir}/config.yaml:/etc/consulcast.yaml:ro", f"{state}:/var/lib/consulcast"]
+    (lab.dir / "here.yaml").write_text(yaml.safe_dump({"services": {"consulcast": {"volumes": here}}}))
+    assert built.client.images.get(built.image).tag("consulcast", "latest")
+
+    def compose(*command: str) -> str:
+        files = ("-f", str(PROJECT / "deploy/docker-compose.yaml"), "-f", str(lab.dir / "here.yaml"))
+        done = subprocess.run(
+            ["docker-compose", "-p", "test", *files, *command],
+            env={**os.environ, "DOCKER_HOST": built.engine.url, "CONSUL_NODE": "host"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    compose("up", "-d", "--no-build")
+    try:
+        bird.wait_route(VIP, deadline=20.0)
+        assert {VIP, VIP6} <= host.addresses()
+        (container,) = built.client.containers.list(filters={"label": "com.docker.compose.project=test"})
+        assert "CONSUL_NODE=host" in container.attrs["Config"]["Env"]
+        os.kill(daemon_in(host), signal.SIGKILL)  # not by Docker, which would take that for a wish: it is started again
+        bird.wait_route(VIP, present=False, deadline=20.0)
+        bird.wait_route(VIP, deadline=30.0)
+        compose("stop")
+        bird.wait_route(VIP, present=False, deadline=1.0)
+        assert container.wait()["StatusCode"] == 0, "it ended by itself, in order"
+        assert not {VIP, VIP6} & host.addresses()
+        assert any(state.iterdir()), "its state is on the host"
+    finally:
+        lab.log("compose").write_text(compose("logs", "--no-color"))
+        compose("down")
+
+
+def daemon_in(host: Host) -> int:
+    """The id, on the machine, of the daemon that a container has on this host."""
+    (pid,) = [pid for pid in host.pids() if b"consulcast\0run" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return pid
 
 
 def processes(said: str, pattern: str) -> list[dict[str, str]]:

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -16,7 +17,21 @@ import pytest
 
 from bench import bgp
 from integration.conftest import StartConsul
-from integration.lab import Bird, Consul, ConsulAgent, Frr, Gobgp, Host, Lab, NotInTime, Peer, Router, UpdateTap, until
+from integration.lab import (
+    Bird,
+    Consul,
+    ConsulAgent,
+    Frr,
+    Gobgp,
+    Host,
+    Lab,
+    NotInTime,
+    Peer,
+    Router,
+    UpdateTap,
+    janitor,
+    until,
+)
 from integration.lab.bird import Counters
 from integration.lab.consul import ttl_check
 from integration.lab.container import ConsulContainer
@@ -86,18 +101,89 @@ def test_the_end_of_a_lab_leaves_nothing() -> None:
     assert gone(stray)
 
 
-def test_what_a_killed_run_left_is_swept_by_the_next() -> None:
-    script = (
-        "from integration.lab import Lab; import os, signal; lab = Lab(); host = lab.host('host');"
-        "print(host.netns, lab.dir, host.spawn('sleep', '1000').pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    netns, files, pid = done.stdout.split()
-    assert Path("/run/netns", netns).exists()
+A_RUN = """
+import sys
+from integration.lab import Lab
+lab = Lab()
+host, tor = lab.host("host"), lab.host("tor")
+lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24")
+ours = host.spawn("sleep", "1000").pid
+orphan = host.run("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!").strip()
+print(lab.prefix, lab.dir, ours, orphan, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def run() -> Iterator[subprocess.Popen[str]]:
+    """Another run, with a lab: what it prints tells of it, and it ends when its standard input does."""
+    command = [sys.executable, "-c", A_RUN]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        yield other
+        other.kill()
+        other.wait()
+        janitor.sweep()
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(run: subprocess.Popen[str]) -> None:
+    assert run.stdout is not None
+    prefix, folder, ours, orphan = run.stdout.readline().split()
+    writable = [top for top in Path("/sys/fs/cgroup").glob("*/") if os.access(top, os.W_OK)]
+    groups = [top / prefix.rstrip("-") for top in writable[:1]]
+    for group in groups:
+        (group / "inner").mkdir(parents=True)  # as a Docker engine leaves them
+    run.kill()
+    until(lambda: gone(run.pid), 5, "it is killed")  # and not waited for: a corpse owns nothing
+    found = janitor.left()
+    assert {f"{prefix}host", f"{prefix}tor"} <= set(found.namespaces)
+    assert Path(folder) in found.folders
+    assert set(groups) <= set(found.groups)
+    assert int(orphan) in found.pids
     with Lab():
-        assert not Path("/run/netns", netns).exists()
-        assert not Path(files).exists()
-    until(lambda: gone(int(pid)), 5, "it is gone")  # at whoever's hands
+        assert not list(Path("/run/netns").glob(f"{prefix}*"))
+        assert not Path(folder).exists()
+        assert not any(group.exists() for group in groups)
+        assert gone(int(orphan))
+    until(lambda: gone(int(ours)), 5, "it is gone")  # at whoever's hands
+    assert not any(name.startswith(prefix) for name in janitor.left().namespaces)
+
+
+def test_what_a_living_run_has_is_left_alone(run: subprocess.Popen[str]) -> None:
+    assert run.stdout is not None
+    prefix, folder, *pids = run.stdout.readline().split()
+    swept = janitor.sweep()
+    assert not any(name.startswith(prefix) for name in swept.namespaces)
+    assert Path("/run/netns", f"{prefix}host").exists()
+    assert Path(folder).exists()
+    assert not any(gone(int(pid)) for pid in pids)
+
+
+def test_a_process_that_got_a_dead_owners_id_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    this = janitor.Owner.this()
+    former = Path(tempfile.mkdtemp(prefix=janitor.Owner(this.pid, this.started - 1).prefix(1)))
+    own = Path(tempfile.mkdtemp(prefix=this.prefix(1)))
+    foreign = tmp_path / "cc-1-not-ours"
+    foreign.mkdir()
+    assert janitor.sweep().folders == (former,)
+    assert not former.exists()
+    assert own.exists()
+    assert foreign.exists()
+
+
+def test_a_folder_that_is_to_be_kept_outlives_its_lab_and_every_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("LAB_KEEP", "1")
+    with Lab() as lab:
+        lab.log("daemon").write_text("why")
+    this = janitor.Owner.this()
+    dead = lab.dir.rename(tmp_path / f"{janitor.Owner(this.pid, this.started - 1).prefix(1)}x")
+    janitor.sweep()
+    assert (dead / "01-daemon.log").read_text() == "why"
 
 
 def test_wait_line_reads_from_the_mark(lab: Lab) -> None:

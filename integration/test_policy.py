@@ -183,7 +183,7 @@ def test_five_thousand_services_at_once_take_nothing_from_those_that_were_there(
             f"evil{number}",
             ["enable_gocast", f"gocast_vip=198.18.{number // 250}.{number % 250 + 1}/32"],
         )
-    attacked.daemon.wait_line("more apps of consul are refused: too-many-apps", deadline=60.0)
+    attacked.daemon.wait_line("more apps of consul refused: too-many-apps", deadline=60.0)
     until(lambda: len(attacked.bird.routes()) == 200, 60.0, "the source has what it may hold")
     attacked.check("critical", "mine")
     began = time.monotonic()

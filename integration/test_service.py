@@ -68,7 +68,7 @@ def test_service_manager_is_told_of_start_state_life_reload_and_end(lab: Lab, ma
     daemon = Daemon(host, config, env=manager.environment)
     manager.wait("READY=1")
     assert VIP in host.addresses()
-    assert "STATUS=1 VIPs announced of 1, 1 peers up of 2; without Consul" in manager.hear()
+    assert "STATUS=1 of 1 VIPs announced, 1 of 2 peers up; without Consul" in manager.hear()
     bird.wait_route(VIP)
     for child in Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split():
         assert b"NOTIFY_SOCKET" not in Path(f"/proc/{child}/environ").read_bytes()
@@ -81,9 +81,9 @@ def test_service_manager_is_told_of_start_state_life_reload_and_end(lab: Lab, ma
     assert manager.signs_of_life(1.5) >= 1
 
     bird.disable()
-    manager.wait("STATUS=0 VIPs announced of 1, 0 peers up of 2; without Consul")
+    manager.wait("STATUS=0 of 1 VIPs announced, 0 of 2 peers up; without Consul")
     bird.enable()
-    manager.wait("STATUS=1 VIPs announced of 1, 1 peers up of 2; without Consul", deadline=30.0)
+    manager.wait("STATUS=1 of 1 VIPs announced, 1 of 2 peers up; without Consul", deadline=30.0)
 
     manager.heard.clear()
     daemon.process.signal(signal.SIGHUP)

@@ -15,8 +15,8 @@ import pytest
 from consulcast import drain_store, state_file
 from consulcast.drain_store import DrainStore
 from consulcast.drains import Target
+from consulcast.kept_file import RETRY, NotStored
 from consulcast.notation import BadValue
-from consulcast.registrations import RETRY, NotStored
 
 NODE, DNS = Target.read("node"), Target.read("dns")
 

@@ -25,6 +25,7 @@ def test_everything_that_may_happen_is_there_with_0_before_it_does() -> None:
     assert seen["updates_total{kind=withdraw,peer=198.51.100.2}"] == 0
     assert seen["monitor_looks_total{kind=dns,result=failed}"] == 0
     assert seen["event_to_update_seconds_count{cause=consul,what=announce}"] == 0
+    assert (seen["hook_runs_total{result=failed}"], seen["hook_changes_dropped_total{}"]) == (0, 0)
     assert not any(name.endswith("_created{}") or "_created{" in name for name in seen)
 
 

@@ -75,7 +75,9 @@ def test_crowd_of_refused_apps_is_counted(caplog: pytest.LogCaptureFixture) -> N
     journal = Journal()
     journal.record(Registered((), crowd), {})
     found = lines(caplog)
-    assert found[-1] == "4990 more apps of consul are refused: too-many-apps"
+    Journal().record(Registered((), crowd[:11]), {})
+    assert lines(caplog)[-1] == "1 more app of consul refused: too-many-apps"
+    assert found[-1] == "4990 more apps of consul refused: too-many-apps"
     assert len(found) == 11
     journal.record(Registered((), crowd), {})
     assert lines(caplog) == []

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from consulcast import registration, registration_file, state_file
+from consulcast.kept_file import NotStored
 from consulcast.notation import BadValue
 from consulcast.registration import Registration
-from consulcast.registrations import NotStored, Registrations
+from consulcast.registrations import Registrations
 
 
 @dataclass
@@ -447,21 +448,6 @@ def test_lapsed_entry_of_a_former_run_is_gone() -> None:
     data = registration_file.encode(state, skew=1000.0)
     assert registration_file.decode(data, skew=1000.0, now=104.9).held.keys() == {"a"}
     assert registration_file.decode(data, skew=1000.0, now=105.0).held.keys() == set()
-
-
-def test_write_that_fails_half_way_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    state_file.write(path, b"former")
-    with monkeypatch.context() as broken:
-
-        def fsync(_: int) -> None:
-            raise OSError(errno.EIO, "Input/output error")
-
-        broken.setattr(os, "fsync", fsync)
-        with pytest.raises(OSError, match="Input/output"):
-            state_file.write(path, b"latter")
-    assert path.read_bytes() == b"former"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_change_is_dated_from_when_it_was_asked_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_the_oldest_of_a_source_keep_their_places_and_the_rule_is_named() -> Non
     registered = registry.set(Source.CONSUL, [*many, *old])
     assert ids(registered.apps) == ["m", "n"]
     assert {item.reason for item in registered.refused} == {Reason.TOO_MANY_APPS}
-    assert registered.refused[0].detail == "policy.consul.max_apps: 2 apps of consul are taken, and no more"
+    assert registered.refused[0].detail == "policy.consul.max_apps: consul may have 2 apps, and no more"
     assert "a" in ids(registry.set(Source.CONFIG, [app("a", "203.0.113.50/32", source=Source.CONFIG)]).apps)
     assert ids(registry.set(Source.CONSUL, [*many, old[1]]).apps) == ["n", "a0", "a"]
 

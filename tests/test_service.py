@@ -104,4 +104,4 @@ def test_summary_counts_what_is_announced_and_up() -> None:
     peers = [PeerStatus(router, 65010, 65001, host, state, 0.0) for state in (SessionState.UP, SessionState.DOWN)]
     reasons = (Reason.ANNOUNCED, Reason.ANNOUNCED, Reason.DRAINING)
     vips = [VipStatus(notation.vip("203.0.113.10/32"), reason) for reason in reasons]
-    assert summary(vips, peers, "Consul fresh") == "2 VIPs announced of 3, 1 peers up of 2; Consul fresh"
+    assert summary(vips, peers, "Consul fresh") == "2 of 3 VIPs announced, 1 of 2 peers up; Consul fresh"

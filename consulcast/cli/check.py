@@ -9,6 +9,7 @@ import click
 from consulcast.cli import options
 from consulcast.cli.exits import UNUSABLE, Stop
 from consulcast.cli.output import print_json, shown
+from consulcast.wording import counted
 
 if TYPE_CHECKING:
     from consulcast.config import Config
@@ -36,7 +37,8 @@ def check(path: str, as_json: bool) -> None:
     for item in refused:
         what = shown(f"app {item.name!r} will be refused: {item.reason}: {item.detail}")
         click.echo(f"{path}: warning: {what}")
-    click.echo(f"{path}: good; AS {settings.peers[0].local_as}, {len(settings.apps)} apps, peers: {', '.join(peers)}")
+    number = counted(len(settings.apps), "app")
+    click.echo(f"{path}: good; AS {settings.peers[0].local_as}, {number}, peers: {', '.join(peers)}")
 
 
 def load(path: str) -> Config:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ import urllib3
 
 from consulcast.cli.exits import AMISS, NOT_ALLOWED, NOT_FOUND, NOT_REACHABLE, UNUSABLE, Stop
 from consulcast.cli.places import Place
+from consulcast.unix_connection import UnixPool
 
 Json: TypeAlias = Any  # as decoded
 
@@ -156,7 +156,7 @@ class Client:
 
     def _pool(self, place: Place) -> urllib3.HTTPConnectionPool:
         if place.path:
-            return _UnixPool(place.path)
+            return UnixPool(place.path)
         host = f"[{place.host}]" if ":" in place.host else place.host
         if not place.tls:
             return urllib3.HTTPConnectionPool(host, place.port)
@@ -172,35 +172,6 @@ class Client:
             cert_file=given.cert_file or None,
             key_file=given.key_file or None,
         )
-
-
-class _UnixPool(urllib3.HTTPConnectionPool):
-    """Connections to a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def _new_conn(self) -> Any:
-        return _UnixConnection(self._path)
-
-
-class _UnixConnection(urllib3.connection.HTTPConnection):
-    """A connection to a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def _new_conn(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(CONNECT_TIMEOUT)
-            connection.connect(self._path)
-        except OSError as error:
-            connection.close()
-            raise urllib3.exceptions.NewConnectionError(self, error.strerror or str(error)) from error
-        return connection
 
 
 def segment(name: str) -> str:

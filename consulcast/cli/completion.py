@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from consulcast.cli import bash as _bash  # noqa: F401 - takes the place of click's own
 from consulcast.cli.exits import Stop
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = "_CONSULCAST_COMPLETE"
 _PATIENCE = 1.0  # seconds; whoever presses Tab does not want to wait
+_WORD = re.compile(r"[\w@%+=:,./][\w@%+=:,./-]*")
 _CONNECTION = ("url", "file", "token_file", "ca_file", "cert_file", "key_file")
 
 
@@ -65,6 +68,9 @@ def _client(context: click.Context) -> Client:
 
 
 def _items(names: Iterable[tuple[str, str]], start: str) -> list[CompletionItem]:
-    """What is not printable, or would be more than a word to a shell, is not offered: others choose these names."""
-    fit = {name: about for name, about in names if name.startswith(start) and name.isprintable() and " " not in name}
+    """What a shell would take for anything but one word is not offered: others choose these names.
+
+    It is put on the line as it is, and who presses Enter then would run what stands behind a semicolon.
+    """
+    fit = {name: about for name, about in names if name.startswith(start) and _WORD.fullmatch(name)}
     return [CompletionItem(name, help=about if about.isprintable() else "") for name, about in fit.items()]

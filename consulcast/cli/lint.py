@@ -12,6 +12,7 @@ import click
 from consulcast.cli import options
 from consulcast.cli.exits import AMISS, UNUSABLE, Stop
 from consulcast.cli.output import colour, print_json, shown
+from consulcast.wording import counted
 
 if TYPE_CHECKING:
     from consulcast.lint import Finding
@@ -69,7 +70,7 @@ def lint(
         for file, finding in found:
             click.echo(_github(file, finding) if form == "github" else _line(file, finding))
     if form == "text" and not as_json:
-        click.echo(f"{checked} services with tags of {prefix}, {wrong} to mend")
+        click.echo(f"{counted(checked, 'service')} with tags of {prefix}, {wrong} to mend")
     context.exit(AMISS if wrong else 0)
 
 

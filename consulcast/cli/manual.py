@@ -12,6 +12,7 @@ from consulcast.cli import cli
 from consulcast.cli.exits import MEANINGS
 from consulcast.cli.status import status
 
+_DATE = "2026-11-29"  # of the page's words; mandoc wants one
 _COMMON = ("url", "file", "token_file", "ca_file", "cert_file", "key_file", "timeout", "as_json", "help")
 _ENVIRONMENT = {
     "CONSULCAST_URL": "where the daemon is, as --url",
@@ -34,7 +35,7 @@ def page() -> str:
 
 def _lines() -> Iterator[str]:
     context = click.Context(cli, info_name="consulcast", **cli.context_settings)
-    yield '.TH CONSULCAST 1 "" "consulcast" "User Commands"'
+    yield f'.TH CONSULCAST 1 "{_DATE}" "consulcast" "User Commands"'
     yield ".SH NAME"
     yield _text("consulcast - announce the VIPs of healthy Consul services over BGP")
     yield ".SH SYNOPSIS"

@@ -10,6 +10,7 @@ import click
 from consulcast.cli import options
 from consulcast.cli.exits import AMISS, NOT_REACHABLE, UNUSABLE, Stop
 from consulcast.cli.output import colour, print_json, shown
+from consulcast.wording import counted
 
 if TYPE_CHECKING:
     from consulcast.cli.client import Client, Json
@@ -80,4 +81,4 @@ def _show(found: Json) -> None:
         click.echo(f"{action} {subject}" + (f" ({shown(because)})" if because else ""))
     for unknown in found["unknown"]:
         click.echo(f"not known: {shown(unknown)}")
-    click.echo(f"{len(found['steps'])} things to do" if found["steps"] else "nothing to do")
+    click.echo(counted(len(found["steps"]), "thing") + " to do" if found["steps"] else "nothing to do")

@@ -10,6 +10,7 @@ import click
 from consulcast.cli import options
 from consulcast.cli.exits import AMISS, NOT_FOUND, Stop
 from consulcast.cli.output import age, colour, print_json, print_table, shown, span
+from consulcast.wording import counted
 
 if TYPE_CHECKING:
     from consulcast.cli.client import Client, Json
@@ -131,7 +132,7 @@ def _table(items: Sequence[Json], what: str, well: str, whole: bool, *, heads: S
     click.echo()
     print_table(heads, map(row, (*bad, *good[:room])))
     if len(good) > room:
-        click.echo(f"… and {len(good) - room} more {what}s that are {well} (--all)")
+        click.echo(f"… and {counted(len(good) - room, f'more {what}')}, {well} (--all)")
 
 
 def _because(item: Json) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,10 +26,13 @@ from consulcast.consul.view import View
 from consulcast.consul.watch import Counts, Pace, Watch, guarded
 from consulcast.model import App, AppKey, Reason, Refused, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings
+from consulcast.wording import counted
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+_PASSING = re.compile(r"\b(catalog|health)/node/\S+| \([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ class ConsulSource:
         if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
             self._answered = True
             extra = {"consul": self._node, "reason": "consul-synced"}
-            log.info("in sync with Consul about node %s: %d apps", self._node, len(state.apps), extra=extra)
+            log.info("in sync with Consul about node %s: %s", self._node, counted(len(state.apps), "app"), extra=extra)
         if state != before:
             self.state, self.changed_at = state, came_at
             _tell(self._node, before, state, now)
@@ -243,9 +247,14 @@ def _by_app(apps: Iterable[App], said: Mapping[str, T]) -> Mapping[AppKey, T]:
     return {app.key: said[app.key.id] for app in apps if app.key.id in said} if said else {}
 
 
+def _troubles(state: ConsulState) -> set[str]:
+    """What is wrong, without what changes while it lasts: which of the queries it is, and in the kernel's words how."""
+    return set(_PASSING.sub("", state.stale_reason).split("; ")) - {""}
+
+
 def _tell(node: str, before: ConsulState, state: ConsulState, now: float) -> None:
     """Log the sight of Consul, lost and regained. What becomes of each app is the daemon's to log."""
-    if state.stale_reason and state.stale_reason != before.stale_reason:
+    if _troubles(state) - _troubles(before):
         what = "the last good answer stands" if state.synced else "nothing is announced before a good answer"
         stale = {"consul": node, "reason": str(Reason.CONSUL_STALE), "detail": state.stale_reason}
         log.warning("%s: %s: %s", Reason.CONSUL_STALE, what, state.stale_reason, extra=stale)

@@ -18,6 +18,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from consulcast.consul.settings import ConsulSettings
+from consulcast.unix_connection import UnixPool
 
 LONGEST = 256 << 20  # bytes of an answer; a tag may have a megabyte, and there may be any number of services
 _PIECE = 1 << 20
@@ -116,7 +117,7 @@ def _body(raw: urllib3.BaseHTTPResponse) -> bytes:
 
 def _pool(settings: ConsulSettings, connections: int) -> urllib3.HTTPConnectionPool:
     if settings.unix_socket:
-        return _UnixPool(settings.unix_socket, maxsize=connections)
+        return UnixPool(settings.unix_socket, "consul", connections)
     url = urlsplit(settings.url)
     host, port = url.hostname or "", url.port
     if url.scheme == "http":
@@ -128,37 +129,6 @@ def _pool(settings: ConsulSettings, connections: int) -> urllib3.HTTPConnectionP
     if not settings.verify:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # asked for; not once per poll
     return urllib3.HTTPSConnectionPool(host, port, maxsize=connections, socket_options=_SOCKET_OPTIONS, **tls)
-
-
-class _UnixPool(urllib3.HTTPConnectionPool):
-    """Kept connections to one unix socket."""
-
-    def __init__(self, path: str, maxsize: int) -> None:
-        super().__init__("consul", maxsize=maxsize)
-        self._path = path
-        self.ConnectionCls = _UnixConnection
-
-    def _new_conn(self) -> Any:
-        self.num_connections += 1
-        return self.ConnectionCls(self._path)
-
-
-class _UnixConnection(urllib3.connection.HTTPConnection):
-    """An HTTP connection whose socket is a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("consul")
-        self._path = path
-
-    def _new_conn(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(CONNECT_TIMEOUT)
-            connection.connect(self._path)
-        except OSError as error:
-            connection.close()
-            raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
-        return connection
 
 
 def _telling(kind: Any) -> Any:

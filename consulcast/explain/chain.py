@@ -13,6 +13,7 @@ from consulcast.explain.find import Subject
 from consulcast.explain.tagging import near_misses
 from consulcast.explain.words import ago, at, figures, peer_name, peer_trouble
 from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, VerdictKey, Vip
+from consulcast.wording import counted
 
 _MARKS = {
     Health.PASSING: Mark.OK,
@@ -170,7 +171,7 @@ def _sharing(vip: Vip, facts: Facts) -> Step:
     down = [name for name, up in services.items() if not up]
     text = f"wanted by {', '.join(words) or 'nobody'}"
     if down:
-        text += f"; no instance passes of {', '.join(down)}"
+        text += f"; no instance of {', '.join(down)} passes"
     mark = Mark.WRONG if down or not services else Mark.UNKNOWN if refused else Mark.OK
     return Step(Stage.SHARING, str(vip), mark, text)
 
@@ -180,7 +181,7 @@ def _damping(found: OfVip) -> Step:
     if flaps is None:
         return Step(Stage.DAMPING, str(found.vip), Mark.OK, "calm")
     values = figures(penalty=flaps.penalty, flaps=flaps.number, suppressed=flaps.suppressed, until=flaps.until or None)
-    text = f"penalty {flaps.penalty:.0f} after {flaps.number} flaps"
+    text = f"penalty {flaps.penalty:.0f} after {counted(flaps.number, 'flap')}"
     if not flaps.suppressed:
         return Step(Stage.DAMPING, str(found.vip), Mark.OK, text, "", values)
     mark = Mark.WRONG if found.reason is Reason.SUPPRESSED else Mark.UNKNOWN

@@ -1,7 +1,6 @@
 """Monitor ``exec``: passing while a command ends with status 0: one for bash, as in GoCast, or one that the file names.
 
-The command leads a process group of its own, and nothing of the group outlives the look. gevent's subprocess would
-fork this whole process and stall every greenlet for milliseconds; posix_spawn takes 0.2 ms.
+The command leads a process group of its own, and nothing of the group outlives the look.
 """
 
 from __future__ import annotations
@@ -10,14 +9,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import gevent
-from gevent import monkey
 from gevent import os as gevent_os
 from gevent.event import Event
 
-from consulcast import capabilities
 from consulcast.model import MonitorSpec
 from consulcast.monitors import launch
 from consulcast.monitors.command import Command, Programs
@@ -25,11 +21,8 @@ from consulcast.monitors.lanes import Lanes, Turn
 from consulcast.monitors.launch import CannotStart
 from consulcast.monitors.probe import Look
 from consulcast.notation import BadValue
+from consulcast.spawn import spawn
 
-# Monkey patched or not: gevent's own would watch the child twice.
-_posix_spawn = monkey.get_original("os", "posix_spawn")
-
-_RESET_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2)
 _TAIL = 1024  # bytes of the output that are kept, for its last line
 _LINE = 200  # characters of that line
 _FREELY = 1 << 18  # bytes that are read as fast as they come; after them 64 KiB every 10 ms
@@ -100,30 +93,16 @@ class Run:
             (os.POSIX_SPAWN_DUP2, output, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
+        launch.seal()
+        words = [word.encode() for word in line]
+        return spawn(words, environment, actions, self._collect, launch.lendings(command))
 
-        def posix_spawn() -> int:
-            launch.seal()
-            with capabilities.lent(*launch.lendings(command)):
-                pid: int = _posix_spawn(
-                    line[0],
-                    [word.encode() for word in line],
-                    environment,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=[],
-                    setsigdef=_RESET_SIGNALS,
-                )
-            return pid
-
-        gevent.get_hub().loop.install_sigchld()  # fork_and_watch does it after the fork: too late for a quick child
-        return gevent_os.fork_and_watch(self._collect, fork=posix_spawn)
-
-    def _collect(self, watcher: Any) -> None:
+    def _collect(self, status: int) -> None:
         """Take in that the command has ended; called by the hub.
 
         What it has left in the background goes now: while some of it is there, the group's number is nobody else's.
         """
-        self._status = watcher.rstatus
+        self._status = status
         self._signal_group()
         self._ended.set()
 

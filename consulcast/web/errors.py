@@ -10,9 +10,9 @@ from flask import Flask, Response, request
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from consulcast.kept_file import NotStored
 from consulcast.model import Refused
 from consulcast.notation import BadValue
-from consulcast.registrations import NotStored
 
 GOCAST_PATHS = ("/register", "/unregister", "/info", "/ping")
 

@@ -11,6 +11,7 @@ from consulcast.changes import Change
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import AppKey, Reason, Source
 from consulcast.web.view import AppState, AppView, ConsulView, VipState, VipView
+from consulcast.wording import counted
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -287,7 +288,7 @@ def _sources(facts: Facts, apps: Sequence[AppView]) -> list[tuple[Source, Node]]
         counts[app.key.source] += 1
     found: list[tuple[Source, Node]] = []
     for source in (Source.CONSUL, Source.CONFIG, Source.HTTP):
-        note = f"{counts[source]} app{'' if counts[source] == 1 else 's'}"
+        note = counted(counts[source], "app")
         if source is Source.CONSUL and facts.consul is not None:
             found.append((source, _node_of_consul(facts.consul, note)))
         elif counts[source]:

@@ -10,11 +10,11 @@ import socket
 import subprocess
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 
+from integration.lab import janitor
 from integration.lab.host import Host, Lab
 from integration.lab.process import Process
 from integration.lab.wait import until
@@ -158,8 +158,4 @@ def _consul_files() -> bytes:
 def _end(process: Process, cgroup: str) -> None:
     """End the engine, and remove the empty cgroups that it leaves."""
     process.kill()  # unshare passes no SIGTERM on; there is nothing to end in order
-    hierarchies = Path("/sys/fs/cgroup")
-    for top in (hierarchies / cgroup, *hierarchies.glob(f"*/{cgroup}")):
-        for folder in (*sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True), top):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    janitor.remove_groups(janitor.groups_of(cgroup))

@@ -6,21 +6,16 @@ import contextlib
 import ctypes
 import itertools
 import os
-import re
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from integration.lab import janitor
 from integration.lab.process import Process
 
-_NAMESPACES = Path("/run/netns")
-_PREFIX = "cc-"
-_OWNER = re.compile(rf"{_PREFIX}(\d+)-([0-9a-f]+)-\d+-")  # process id, its start time, number of the lab
 _libc = ctypes.CDLL(None, use_errno=True)
 _count = itertools.count(1)
 
@@ -60,7 +55,7 @@ class Host:
         with contextlib.ExitStack() as stack:
             here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, here)
-            there = os.open(_NAMESPACES / self.netns, os.O_RDONLY | os.O_CLOEXEC)
+            there = os.open(janitor.NAMESPACES / self.netns, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, there)
             _setns(there)
             stack.callback(_setns, here)
@@ -82,7 +77,7 @@ class Host:
 
     def pids(self) -> list[int]:
         """Return the ids of all processes on this host, whoever started them."""
-        return _pids(self.netns)
+        return janitor.pids_in(self.netns)
 
 
 class Link:
@@ -120,8 +115,8 @@ class Lab:
     """Everything that one test makes; removed, in reverse order, when the ``with`` block ends."""
 
     def __init__(self) -> None:
-        sweep()
-        self.prefix = f"{_PREFIX}{os.getpid()}-{_started(os.getpid()):x}-{next(_count)}-"
+        janitor.sweep()
+        self.prefix = janitor.Owner.this().prefix(next(_count))
         self.dir = Path(tempfile.mkdtemp(prefix=self.prefix))  # short: paths of unix sockets are at most 107 bytes
         self.dir.chmod(0o711)  # FRR's own user reaches its folder in it
         self.processes: list[Process] = []
@@ -147,9 +142,11 @@ class Lab:
                 link.remove()  # the kernel takes its time with what goes together with a namespace
             self._links.clear()
             for host in self._hosts:
-                _remove(host.netns)
+                janitor.remove_namespace(host.netns)
             self._hosts.clear()
-            if not os.environ.get("LAB_KEEP"):
+            if os.environ.get("LAB_KEEP"):
+                janitor.keep(self.dir)
+            else:
                 shutil.rmtree(self.dir, ignore_errors=True)
 
     def host(self, name: str) -> Host:
@@ -188,45 +185,6 @@ class Lab:
             text = log.read_text(errors="replace").splitlines()[-lines:]
             parts.append(f"==> {log.name}\n" + "\n".join(text))
         return "\n".join(parts)
-
-
-def sweep() -> None:
-    """Remove what a run that was killed has left: namespaces whose names carry a process that is no more."""
-    for path in (*_NAMESPACES.glob(f"{_PREFIX}*"), *Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
-        owner = _OWNER.match(path.name)
-        if owner is None or _started(int(owner[1])) == int(owner[2], 16):
-            continue
-        if path.parent == _NAMESPACES:
-            _remove(path.name)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _remove(netns: str) -> None:
-    for number in (signal.SIGCONT, signal.SIGKILL):
-        for pid in _pids(netns):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-    end = time.monotonic() + 5
-    while _pids(netns) and time.monotonic() < end:
-        time.sleep(0.01)
-    subprocess.run(["ip", "netns", "delete", netns], capture_output=True, check=False)
-
-
-def _pids(netns: str) -> list[int]:
-    done = subprocess.run(["ip", "netns", "pids", netns], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in done.stdout.split() if int(pid) != os.getpid()]
-
-
-def _started(pid: int) -> int | None:
-    """Return when a process was started, in ticks since boot; None: there is no such process.
-
-    With its id, this names a process for good.
-    """
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 def _ip(*arguments: str) -> str:

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "config.example.yaml"
 def test_check_says_good_and_exits_0() -> None:
     result = CliRunner().invoke(cli, ["check", "--config", str(EXAMPLE)])
     assert result.exit_code == 0
-    assert "good; AS 64512, 1 apps, peers: 198.51.100.254, 2001:db8::fe" in result.output
+    assert "good; AS 64512, 1 app, peers: 198.51.100.254, 2001:db8::fe" in result.output
 
 
 def test_check_names_file_line_key_and_exits_2(tmp_path: Path) -> None:

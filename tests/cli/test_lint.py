@@ -31,7 +31,7 @@ def test_a_file_has_its_line_in_each_form(tmp_path: Path) -> None:
     result = lint(str(file))
     assert result.exit_code == 1
     assert result.output.startswith(f"{file}:5: service 'dns', tag 'gocast-vip=203.0.113.10/32': unknown-tag: ")
-    assert result.output.endswith("1 services with tags of gocast, 1 to mend\n")
+    assert result.output.endswith("1 service with tags of gocast, 1 to mend\n")
     (finding,) = json.loads(lint(str(file), "--json").output)["findings"]
     assert (finding["line"], finding["code"], finding["wrong"]) == (5, "unknown-tag", True)
     line = lint(str(file), "--format", "github").output

@@ -41,6 +41,9 @@ def test_steps_are_shown_and_nothing_is_done(site: Site) -> None:
         "3 things to do",
     ]
     assert site.daemon.calls == []
+    site.daemon.outlook = Outlook(STEPS[:1], ())
+    assert site.call("plan").output.splitlines()[-1] == "1 thing to do"
+    site.daemon.outlook = Outlook(STEPS, ())
     assert site.call("plan", "--exit-code").exit_code == 1
     assert [step["action"] for step in site.json("plan")["steps"]] == ["add", "refuse", "add"]
 

@@ -399,6 +399,30 @@ def test_queries_are_counted(watched: Setup) -> None:
     assert watched.source.good_at["catalog"] > good_at  # type: ignore[operator]
 
 
+def test_an_outage_is_one_line_and_another_trouble_another(watched: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> list[str]:
+        return [line.getMessage() for line in caplog.records if "consul-stale" in line.getMessage()]
+
+    def reason(*words: str) -> bool:
+        state = watched.source.state
+        return bool(state.stale_reason) and all(word in state.stale_reason for word in words)
+
+    watched.source.start()
+    watched.synced("dns")
+    watched.consul.broken = b""  # it ends, with one word of the kernel's or another
+    watched.consul.tell()
+    watched.until(lambda: reason("cannot be reached"))
+    watched.server.listener = ("127.0.0.1", int(watched.server.address.rpartition(":")[2]))
+    watched.server.__exit__()
+    watched.until(lambda: reason("Connection refused") and not reason("; "))
+    assert len(told()) == 1, told()
+    watched.consul.broken = reply("internal", 500)
+    with watched.server:
+        watched.until(lambda: reason("Consul refuses") and not reason("cannot be reached"), 10.0)
+        assert len(told()) == 2, told()
+        assert "(500: internal)" in told()[1]
+
+
 def test_a_restarted_agent_with_failing_checks_is_ridden_out_and_believed_after_the_grace(watched: Setup) -> None:
     watched.source.start()
     watched.synced("dns")

@@ -82,6 +82,13 @@ def test_of_two_services_the_one_that_fails_is_named_with_those_that_share() -> 
     assert "the VIP is shared by services dns, ntp" in said
 
 
+def test_the_services_of_a_shared_vip_that_do_not_pass_are_named() -> None:
+    told = explain("dns", facts(WELL, shown("ntp", *DNS), verdicts={"ntp": failing("down")}))
+    assert steps(told, Stage.SHARING)[0].text == (
+        "wanted by consul:dns (dns, passing), consul:ntp (ntp, failing); no instance of ntp passes"
+    )
+
+
 def test_an_instance_that_fails_while_another_passes_is_told_with_the_announcement() -> None:
     said = line(shown("dns", *DNS, id="a"), shown("dns", *DNS, id="b"), verdicts={"b": failing("down")})
     assert said == "203.0.113.10/32 is announced to 1 of 1 peers; though consul:b does not pass: monitor-failing: down"

@@ -110,7 +110,7 @@ def test_that_no_process_can_be_started_says_nothing_of_the_service(monkeypatch:
     def refuse(*_: object, **__: object) -> int:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("consulcast.monitors.exec._posix_spawn", refuse)
+    monkeypatch.setattr("consulcast.spawn._posix_spawn", refuse)
     assert run("true") == Look(None, "the command could not be started: Resource temporarily unavailable")
 
 

@@ -14,10 +14,10 @@ from consulcast.drains import Drain, Target, UnknownTarget
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.explain.explanation import Explanation, Mark, Stage, Step, Unknown
 from consulcast.instruments import Instruments
+from consulcast.kept_file import NotStored
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Source
 from consulcast.outlook import Outlook
 from consulcast.registration import Registration
-from consulcast.registrations import NotStored
 from consulcast.registry import Registry
 from consulcast.web.view import AppState, AppView, ConsulView, DrainView, Messages, SessionInfo, VipView
 from tests.policies import open_policy

@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from consulcast import notation
+from consulcast.kept_file import NotStored
 from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
-from consulcast.registrations import NotStored
 from consulcast.vip_status import DrainPhase
 from consulcast.web.limits import Limits
 from consulcast.web.view import AppState, AppView, ConsulView, QueryView, VipDrain, VipView

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from consulcast.executor.protocols import SessionState
+from consulcast.kept_file import NotStored
 from consulcast.registration import Registration
-from consulcast.registrations import NotStored
 from consulcast.web.view import Messages, SessionInfo
 from tests.web.daemon import PEER, Daemon
 

@@ -13,19 +13,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import gevent
-from gevent import monkey
-from gevent import os as gevent_os
 from gevent import socket as gevent_socket
 from gevent.event import Event
 
 from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.run_directory import RunDirectory
 from consulcast.repairs import Kind, Repairs
+from consulcast.spawn import spawn
 
 log = logging.getLogger(__name__)
-
-# Monkey patched or not: gevent's own would watch the child twice.
-_posix_spawn = monkey.get_original("os", "posix_spawn")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between two starts
 _STEADY = 30.0  # seconds of running after which the pauses begin small again
@@ -34,7 +30,6 @@ _CONNECT = 20.0  # seconds that a new ExaBGP has to start the relay
 _LOOK_AT_LOG = 600.0  # seconds between two looks at the size of ExaBGP's log
 _RELAY = Path(__file__).with_name("relay.py")
 _PASSED_ON = ("PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH", "TZ")
-_RESET_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 # Starts a greenlet: `gevent.spawn`, or something that watches over what it starts.
@@ -167,29 +162,14 @@ class Child:
             (os.POSIX_SPAWN_OPEN, 1, str(self._directory.log), log_flags, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-
-        def posix_spawn() -> int:
-            # gevent's subprocess would fork this whole process and stall every greenlet for it.
-            pid: int = _posix_spawn(
-                sys.executable,
-                arguments,
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=[],
-                setsigdef=_RESET_SIGNALS,
-            )
-            return pid
-
-        gevent.get_hub().loop.install_sigchld()  # fork_and_watch does it after the fork: too late for a quick child
-        self.pid = gevent_os.fork_and_watch(self._collect, fork=posix_spawn)
+        self.pid = spawn(arguments, environment, actions, self._collect)
         extra = {"pid": self.pid, "reason": "exabgp-started"}
         log.log(logging.DEBUG if again else logging.INFO, "ExaBGP started, pid %d", self.pid, extra=extra)
 
-    def _collect(self, watcher: Any) -> None:
+    def _collect(self, status: int) -> None:
         """Take in that the child has ended; called by the hub."""
         self.pid = None
-        self._status = watcher.rstatus
+        self._status = status
         self._ended.set()
         self._connected.set()
 

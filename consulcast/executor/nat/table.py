@@ -21,6 +21,7 @@ from consulcast.executor.nat.choice import Backends
 from consulcast.losses import Losses
 from consulcast.model import Translation
 from consulcast.repairs import Kind, Repairs
+from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,8 @@ class NatTable:
             if items:
                 log.info("NAT %s: %s", word, _text(items), extra={"reason": f"nat-{word}"})
         if dropped:
-            log.info("NAT: %d flows dropped that led elsewhere", dropped, extra={"reason": "nat-flows-dropped"})
+            flows = counted(dropped, "flow")
+            log.info("NAT: %s dropped that led elsewhere", flows, extra={"reason": "nat-flows-dropped"})
         return made.trouble
 
     def _fail(self, why: str) -> None:

@@ -58,13 +58,14 @@ def test_child_that_does_not_end_is_killed_with_its_children_and_others_go_on_me
 
 FIRST_CHILD = """
 import os
+from consulcast import spawn as by
 from consulcast.executor.nat import command
-spawn = command._posix_spawn
+spawn = by._posix_spawn
 def slow(*arguments, **more):
     pid = spawn(*arguments, **more)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended before we are back
     return pid
-command._posix_spawn = slow
+by._posix_spawn = slow
 print(command.run(["/bin/echo", "heard"], "", 2.0).output)
 """
 
