@@ -20,7 +20,7 @@ MEANINGS = {
     UNUSABLE: "the call, or a file that it names, cannot be used",
     NOT_FOUND: "there is no such app, VIP or drain",
     NOT_REACHABLE: "no daemon answers, or not as one; plan --config: nor does Consul",
-    NOT_ALLOWED: "the token is missing, unknown, or without the scope",
+    NOT_ALLOWED: "the token is missing, unknown, or without the scope; or the socket is not for this user",
 }
 
 
