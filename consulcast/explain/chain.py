@@ -227,11 +227,14 @@ def _route(found: OfVip, facts: Facts) -> Step:
     text = f"{route.prefix} origin {route.origin}"
     if route.communities:
         text += f" communities {' '.join(map(str, route.communities))}"
+    text += f" MED {route.med}" if route.med is not None else ""
+    text += f" with our AS {route.prepend} times more" if route.prepend else ""
     state = str(found.route_state) if found.route_state is not None else "unknown"
     values = figures(prefix=str(route.prefix), wanted=intent.announce, state=state)
     if not intent.announce:
         return Step(Stage.ROUTE, str(found.vip), Mark.OK, f"{text}: not wanted now ({state})", "", values)
-    mark = {Reason.ANNOUNCED: Mark.OK, Reason.ANNOUNCING: Mark.UNKNOWN}.get(found.reason or Reason.ANNOUNCING)
+    reason = found.reason or Reason.ANNOUNCING
+    mark = {Reason.ANNOUNCED: Mark.OK, Reason.ANNOUNCING: Mark.UNKNOWN, Reason.DRAINING: Mark.UNKNOWN}.get(reason)
     return Step(Stage.ROUTE, str(found.vip), mark or Mark.WRONG, f"{text}: wanted, {state}", "", values)
 
 

@@ -94,7 +94,10 @@ def test_an_instance_that_fails_while_another_passes_is_told_with_the_announceme
             at_reason(Reason.CLEANED_UP, "consul:dns: down"),
             "cleaned-up: failing for longer than agent.cleanup_timer: consul:dns: down",
         ),
-        (at_reason(Reason.DRAINING, "consul:dns: maintenance"), "draining: consul:dns: maintenance"),
+        (
+            at_reason(Reason.DRAINING, "consul:dns: maintenance", route_state=RouteState.CLEAR),
+            "NOT announced: draining: consul:dns: maintenance",
+        ),
         (at_reason(Reason.SUPPRESSED, "flapped 5 times"), "suppressed: flapped 5 times"),
         (at_reason(Reason.ADDRESS_FAILED, "device lo is down"), "address-failed: device lo is down"),
         (at_reason(Reason.NAT_FAILED, "no program nft"), "nat-failed: no program nft"),
@@ -118,6 +121,36 @@ def test_an_instance_that_fails_while_another_passes_is_told_with_the_announceme
 def test_the_reconciler_s_reasons(more: dict[str, Any], words: str) -> None:
     more.pop("found", None)
     assert words in line(**more)
+
+
+def test_what_is_drained_and_has_its_route_still_is_said_to_be_announced() -> None:
+    """It is: with a lower preference. ``status`` says the same."""
+    told = explain("dns", facts(WELL, **at_reason(Reason.DRAINING, "consul:dns: drained by root; announced with x")))
+    assert told.line == (
+        "203.0.113.10/32 is announced to 1 of 1 peers; "
+        "203.0.113.10/32 is draining: consul:dns: drained by root; announced with x"
+    )
+    assert (told.announced, told.reason) == (True, "draining")
+    assert "consulcast undrain" in told.todo
+    assert steps(told, Stage.ROUTE)[0].mark is Mark.UNKNOWN
+    more = at_reason(Reason.DRAINING, "consul:dns: drained by root; withdrawn", route_state=RouteState.CLEAR)
+    assert explain("dns", facts(WELL, **more)).line.startswith("203.0.113.10/32 is NOT announced: draining: ")
+
+
+def test_of_several_vips_each_that_is_not_announced_is_named() -> None:
+    services = [
+        shown(name, "enable_gocast", f"gocast_vip={vip}", "gocast_monitor=consul")
+        for name, vip in (("a", "203.0.113.1/32"), ("b", "203.0.113.2/32"), ("c", "203.0.113.3/32"))
+    ]
+    said = explain("203.0.113.0/24", facts(*services, verdicts={"a": failing(), "b": failing()})).line
+    assert said.startswith("203.0.113.1/32 is NOT announced: monitor-failing: ")
+    assert said.endswith("(203.0.113.2/32 neither: monitor-failing; 203.0.113.3/32 is announced)")
+
+
+def test_more_vips_than_one_explanation_has_are_not_passed_over_in_silence() -> None:
+    many = [shown(f"s{number}", "enable_gocast", f"gocast_vip=203.0.113.{number}/32") for number in range(20)]
+    told = explain("203.0.113.0/24", facts(*many))
+    assert told.line.endswith("; 4 more VIPs of it are not looked at: ask for them, or see `consulcast status`")
 
 
 def test_an_address_that_is_under_way() -> None:

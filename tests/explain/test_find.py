@@ -6,7 +6,7 @@ import pytest
 
 from consulcast.explain.facts import Facts
 from consulcast.explain.find import MOST, find, nearest
-from tests.explain.world import DNS, facts, shown
+from tests.explain.world import DNS, facts, failing, shown
 
 NET = ("enable_gocast", "gocast_vip=198.18.0.0/24")
 
@@ -62,6 +62,17 @@ def test_a_prefix_with_many_vips_is_explained_in_part() -> None:
     found = find("203.0.113.0/24", facts(*many))
     assert found is not None
     assert len(found.vips) == MOST
+    assert found.left_out == 99 - MOST
+
+
+def test_of_many_vips_those_that_are_not_to_be_announced_come_first() -> None:
+    many = [
+        shown(f"s{number}", "enable_gocast", f"gocast_vip=203.0.113.{number}/32", "gocast_monitor=consul")
+        for number in range(30)
+    ]
+    found = find("203.0.113.0/24", facts(*many, verdicts={"s29": failing()}))
+    assert found is not None
+    assert str(found.vips[0]) == "203.0.113.29/32"
 
 
 def test_what_is_written_alike() -> None:
