@@ -69,7 +69,7 @@ class Collector:
             standing=standing,
             nat_failures=failures,
             gaps=self.gaps(),
-            exabgp=self.speaker.last_child_error,
+            exabgp=self.speaker.child_trouble,
             consul=_of_consul(core.consul),
             complete=core.complete,
         )
