@@ -9,7 +9,7 @@ from consulcast.executor.protocols import RouteState, SessionState
 from consulcast.explain.cause import of_app, of_consul, of_service, of_vip
 from consulcast.explain.chain import chain
 from consulcast.explain.explanation import Cause, Explanation, Finding, Unknown
-from consulcast.explain.facts import Facts, OfVip
+from consulcast.explain.facts import Facts, OfPeer, OfVip
 from consulcast.explain.find import Subject, nearest
 from consulcast.explain.words import ago, peer_name, peer_trouble
 from consulcast.model import Health, Reason
@@ -121,6 +121,23 @@ def _of_drain(found: OfVip) -> tuple[str, str, str]:
     return Reason.DRAINING, found.detail, reasons.todo(Reason.DRAINING)
 
 
+def _not_told(peer: OfPeer, subject: Subject, facts: Facts) -> Iterator[str]:
+    """Why a peer whose session is up does not have one of the VIPs."""
+    for vip in subject.vips:
+        told = next((one for one in facts.vips.get(vip, OfVip(vip)).told if one.peer == peer.status.address), None)
+        if told is None or (told.carried and told.told):
+            continue
+        version = vip.prefix.version
+        why = f"{Reason.NO_NEXT_HOP}: no IPv{version} next hop for it: set next_hop_ipv{version}"
+        if told.refused:
+            why = f"{Reason.BGP_FAILED}: ExaBGP refused {told.wanted!r}"
+        elif told.wanted and not told.carried:
+            why = f"{Reason.NOT_NEGOTIATED}: IPv{version} is not agreed upon in the session"
+        elif told.wanted:
+            why = f"{Reason.ANNOUNCING}: not acknowledged yet"
+        yield f"{vip} not to {peer_name(peer.status)}: {why}"
+
+
 def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
     """What is not as it should be though it is announced."""
     for found in _lowered(subject, facts):
@@ -128,6 +145,8 @@ def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
     for peer in facts.peers:
         if peer.status.state is SessionState.DOWN:
             yield f"not to {peer_name(peer.status)}: {Reason.PEER_DOWN}: {peer_trouble(peer)}"
+        else:
+            yield from _not_told(peer, subject, facts)
     for key in subject.apps:
         verdict, refused, stale = facts.health.get(key), of_app(key, facts), facts.stale.get(key)
         if refused is not None:

@@ -69,6 +69,22 @@ def test_announced_to_one_of_two_says_why_not_to_the_other() -> None:
     )
 
 
+def test_a_peer_that_is_up_and_does_not_have_it_is_named_with_the_reason() -> None:
+    other = dataclasses.replace(ROUTER, address=ipaddress.ip_address("198.51.100.3"))
+    known = facts(WELL, peers=(OfPeer(ROUTER), OfPeer(other)))
+    first, second = known.vips[VIP].told
+    for told, words in (
+        (dataclasses.replace(second, told="", wanted=""), "no-next-hop: no IPv4 next hop for it: set next_hop_ipv4"),
+        (dataclasses.replace(second, carried=False), "family-not-negotiated: IPv4 is not agreed upon in the session"),
+        (dataclasses.replace(second, told="", refused=2), "bgp-failed: ExaBGP refused "),
+        (dataclasses.replace(second, told=""), "announcing: not acknowledged yet"),
+    ):
+        vips = {VIP: dataclasses.replace(known.vips[VIP], told=(first, told))}
+        said = explain("dns", dataclasses.replace(known, vips=vips)).line
+        assert said.startswith("203.0.113.10/32 is announced to 1 of 2 peers; ")
+        assert f"203.0.113.10/32 not to 198.51.100.3 AS65010: {words}" in said
+
+
 def test_a_monitor_says_since_when() -> None:
     assert line(verdicts={"dns": failing()}) == (
         "203.0.113.10/32 is NOT announced: monitor-failing: consul:dns: check 'service:dns' is critical, for 1 min"
