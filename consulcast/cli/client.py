@@ -88,7 +88,12 @@ class Client:
                         raise self._strange("a line without end")
                     yield from lines
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise Stop(NOT_REACHABLE, f"{self._where}: the stream ended: {_said(error)}") from None
+                why = _said(error)
+                if isinstance(error, urllib3.exceptions.ProtocolError):
+                    why = "the daemon closed it"  # the innermost error is about a number that did not come
+                elif isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                    why = f"nothing came for {silence:g} s"
+                raise Stop(NOT_REACHABLE, f"{self._where}: the stream ended: {why}") from None
 
     @property
     def place(self) -> Place:

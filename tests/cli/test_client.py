@@ -221,6 +221,26 @@ def test_a_daemon_that_is_slow_is_waited_for_as_long_as_was_said(monkeypatch: py
         server.stop(timeout=0)
 
 
+@pytest.mark.parametrize(
+    ("then", "words"), [("close", "the stream ended: the daemon closed it"), ("wait", "nothing came for 0.1 s")]
+)
+def test_a_stream_that_ends_says_so_in_words(then: str, words: str) -> None:
+    def begin(connection: socket.socket, _: object) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n:\n\r\n")
+        gevent.sleep(0 if then == "close" else 5)
+
+    server = StreamServer(("127.0.0.1", 0), begin)
+    server.start()
+    place = Place(host="127.0.0.1", port=int(server.server_port or 0))
+    try:
+        reading = gevent.get_hub().threadpool.spawn(lambda: list(client.Client([place]).stream("/v1/events", 0.1)))
+        with pytest.raises(Stop, match=words):
+            reading.get()
+    finally:
+        server.stop(timeout=0)
+
+
 def test_a_socket_that_is_not_for_this_user_is_no_daemon_that_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
