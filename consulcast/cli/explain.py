@@ -120,10 +120,20 @@ def _why_not(place: Place, file: str | None) -> tuple[str, str]:
     elif not file:
         return NOT_REACHED, ""
     seen = last_words.trace(run_dir, agent.state_dir)
+    known = file or run_dir == agent.run_dir  # else the last words may be another daemon's
     if seen.holder is not None:
-        return NOT_REACHED, f"process {seen.holder or '?'} holds {run_dir}, so the daemon runs, or starts"
+        starting = f"; its last words: {seen.words}" if seen.words and known else ""
+        return NOT_REACHED, f"process {seen.holder or '?'} holds {run_dir}, so the daemon runs, or starts{starting}"
     if seen.trouble:
         return NOT_REACHED, f"whether it runs cannot be told: {seen.trouble}; ask as root"
-    known = file or run_dir == agent.run_dir  # else the last words may be another daemon's
     words = f"its last words: {seen.words}" if seen.words and known else "see `journalctl -u consulcast`"
+    if known and not seen.words and os.geteuid() == 0 and (read_only := _read_only(agent.state_dir)):
+        words = f"agent.state_dir {agent.state_dir} cannot be written: {read_only} is read-only"
     return NOT_RUNNING, f"no process holds {run_dir}; {bad or words}"
+
+
+def _read_only(path: str) -> str:
+    """The directory, or the nearest above it that there is, where it cannot be written even by root; "": it can."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "/"
+    return "" if os.access(path, os.W_OK) else path

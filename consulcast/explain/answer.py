@@ -11,7 +11,7 @@ from consulcast.explain.chain import chain
 from consulcast.explain.explanation import Cause, Explanation, Finding, Unknown
 from consulcast.explain.facts import Facts, OfPeer, OfVip
 from consulcast.explain.find import Subject, nearest
-from consulcast.explain.words import ago, peer_name, peer_trouble
+from consulcast.explain.words import ago, no_local_route, peer_name, peer_trouble
 from consulcast.model import Health, Reason
 
 _OF_CONSUL = "consul"  # the service that servers register themselves
@@ -142,6 +142,9 @@ def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
     """What is not as it should be though it is announced."""
     for found in _lowered(subject, facts):
         yield f"{found.vip} is {found.reason}: {found.detail}"
+    for vip in subject.vips:
+        if facts.vips.get(vip, OfVip(vip)).undelivered:
+            yield f"but {no_local_route(vip)}"
     for peer in facts.peers:
         if peer.status.state is SessionState.DOWN:
             yield f"not to {peer_name(peer.status)}: {Reason.PEER_DOWN}: {peer_trouble(peer)}"

@@ -11,7 +11,7 @@ from consulcast.explain.explanation import Mark, Stage, Step
 from consulcast.explain.facts import Facts, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject
 from consulcast.explain.tagging import near_misses
-from consulcast.explain.words import ago, at, figures, peer_name, peer_trouble
+from consulcast.explain.words import ago, at, figures, no_local_route, peer_name, peer_trouble
 from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, VerdictKey, Vip
 
 _MARKS = {
@@ -207,7 +207,10 @@ def _address(found: OfVip, intent: Intent, facts: Facts) -> Step:
     if not wanted:
         text = f"{local} is not wanted now, " + (f"and still on {facts.device}" if there else f"nor on {facts.device}")
         return Step(Stage.ADDRESS, about, Mark.UNKNOWN if there and ours else Mark.OK, text, "", values)
-    return Step(Stage.ADDRESS, about, Mark.OK, f"{local} is on {facts.device} ({whose})", "", values)
+    text = f"{local} is on {facts.device} ({whose})"
+    if found.undelivered:
+        return Step(Stage.ADDRESS, about, Mark.WRONG, f"{text}, and {no_local_route(found.vip)}", "", values)
+    return Step(Stage.ADDRESS, about, Mark.OK, text, "", values)
 
 
 def _nat(found: OfVip, facts: Facts) -> Iterator[Step]:

@@ -118,3 +118,19 @@ def test_a_url_is_not_taken_for_the_default_directory_s(tmp_path: Path) -> None:
 
 def test_an_empty_target_is_a_slip(site: Site) -> None:
     assert site.call("explain", " ").exit_code == 2
+
+
+def test_one_that_waits_for_the_network_says_so(file: Path) -> None:
+    last_words.say(str(file.parent / "state"), "waiting for a way to a peer: no route")
+    with (file.parent / "run" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "waiting for a way to a peer: no route" in refused(file).split("\n")[0]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="others cannot tell a directory that is read-only from one that is not theirs"
+)
+def test_a_state_directory_that_cannot_be_written_is_named(file: Path) -> None:
+    """It keeps no last words either."""
+    file.write_text(file.read_text().replace(f"{file.parent}/state", "/proc/sys/consulcast"))
+    assert "agent.state_dir /proc/sys/consulcast cannot be written: /proc/sys is read-only" in refused(file)

@@ -85,6 +85,14 @@ def test_a_peer_that_is_up_and_does_not_have_it_is_named_with_the_reason() -> No
         assert f"203.0.113.10/32 not to 198.51.100.3 AS65010: {words}" in said
 
 
+def test_an_address_without_its_local_route_is_told_though_the_vip_is_announced() -> None:
+    known = facts(WELL)
+    vips = {VIP: dataclasses.replace(known.vips[VIP], undelivered=True)}
+    told = explain("dns", dataclasses.replace(known, vips=vips))
+    assert told.line.startswith("203.0.113.10/32 is announced to 1 of 1 peers; but the kernel has no local route to ")
+    assert steps(told, Stage.ADDRESS)[0].mark is Mark.WRONG
+
+
 def test_a_monitor_says_since_when() -> None:
     assert line(verdicts={"dns": failing()}) == (
         "203.0.113.10/32 is NOT announced: monitor-failing: consul:dns: check 'service:dns' is critical, for 1 min"
