@@ -144,7 +144,7 @@ def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
         yield f"{found.vip} is {found.reason}: {found.detail}"
     for vip in subject.vips:
         if facts.vips.get(vip, OfVip(vip)).undelivered:
-            yield f"but {no_local_route(vip)}"
+            yield f"but {no_local_route(vip, facts.device)}"
     for peer in facts.peers:
         if peer.status.state is SessionState.DOWN:
             yield f"not to {peer_name(peer.status)}: {Reason.PEER_DOWN}: {peer_trouble(peer)}"

@@ -209,7 +209,9 @@ def _address(found: OfVip, intent: Intent, facts: Facts) -> Step:
         return Step(Stage.ADDRESS, about, Mark.UNKNOWN if there and ours else Mark.OK, text, "", values)
     text = f"{local} is on {facts.device} ({whose})"
     if found.undelivered:
-        return Step(Stage.ADDRESS, about, Mark.WRONG, f"{text}, and {no_local_route(found.vip)}", "", values)
+        return Step(
+            Stage.ADDRESS, about, Mark.WRONG, f"{text}, and {no_local_route(found.vip, facts.device)}", "", values
+        )
     return Step(Stage.ADDRESS, about, Mark.OK, text, "", values)
 
 

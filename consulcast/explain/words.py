@@ -43,10 +43,11 @@ def figures(**values: Value) -> dict[str, Value]:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def no_local_route(vip: Vip) -> str:
+def no_local_route(vip: Vip, device: str) -> str:
     """Say that an address is there and gets no packets, and how to mend it."""
     ip = vip.interface.ip
-    return f"the kernel has no local route to {ip}, so nothing arrives: `ip addr del {vip.local}` has it put back whole"
+    mend = f"`ip addr del {vip.local} dev {device}` has it put back whole"
+    return f"the kernel has no local route to {ip}, so nothing arrives: {mend}"
 
 
 def peer_name(status: PeerStatus) -> str:
