@@ -409,6 +409,9 @@ class Daemon:
             former = self._config
             try:
                 config = configuration.load(self._path)
+                waits = _differing_at_start(former, config)
+                for key in _FIXED:  # as a reload does
+                    setattr(config.agent, key, getattr(former.agent, key))
                 network = self._network
                 if (config.peers, config.router_id) != (former.peers, former.router_id):
                     network = self._of_same_peers(former, config)
@@ -417,7 +420,7 @@ class Daemon:
             now = Scene(self._core.registered, self._core.plan, self._network.peers)
             defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
             then = Scene(*self._core.foresee(self._policy(config, network), defaults, config.apps), network.peers)
-            unknown = [f"{key} counts from the next start" for key in _differing_at_start(former, config)]
+            unknown = [f"{key} counts from the next start" for key in waits]
             if (config.consul, config.agent.tag_prefix) != (former.consul, former.agent.tag_prefix):
                 unknown.append("consul: other settings; what Consul would show with them is not known")
             unknown += [gap for gap in network.gaps if gap not in self._told]
