@@ -60,7 +60,7 @@ from consulcast.reconciler import Reconciler
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
 from consulcast.restart_job import restart_is_under_way
-from consulcast.rundir import SOCKET, RunDir, RunDirError, claim_mark
+from consulcast.rundir import SOCKET, InUse, RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
 from consulcast.status import Status
@@ -113,7 +113,7 @@ class Daemon:
         logging.getLogger("consulcast").addHandler(self._changes)
         agent = self._config.agent
         # while observing, state and last words are nobody else's: a daemon that acts keeps its own
-        state_dir = agent.run_dir if self._observe else agent.state_dir
+        state_dir = self._state_dir = agent.run_dir if self._observe else agent.state_dir
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
@@ -127,6 +127,7 @@ class Daemon:
             self._run_dir = RunDir(self._config.agent.run_dir)
             if not self._observe:
                 self._claim = claim_mark(self._config.agent.vip_device, self._config.agent.owner_mark)
+            last_words.forget(state_dir)
             self._notifier.starting(PEER_PATIENCE + READY_ANYWAY)
             if not self._build():
                 return STOPPED
@@ -134,7 +135,7 @@ class Daemon:
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
             log.error("cannot start: %s", error, extra=extra)
-            if not isinstance(error, RunDirError):  # which may be about a daemon that runs
+            if not isinstance(error, InUse):  # the words of one that runs are its own
                 last_words.say(state_dir, f"cannot start: {error}")
             return UNUSABLE
         last_words.forget(state_dir)
@@ -247,6 +248,7 @@ class Daemon:
                 self._tell_gaps(network)
                 return network
             self._tell_gaps(network)
+            last_words.say(self._state_dir, f"waiting for a way to a peer: {'; '.join(network.gaps)}")
             self._stop.wait(PEER_PAUSE)
 
     def _tell_gaps(self, network: Network) -> None:
@@ -407,6 +409,9 @@ class Daemon:
             former = self._config
             try:
                 config = configuration.load(self._path)
+                waits = _differing_at_start(former, config)
+                for key in _FIXED:  # as a reload does
+                    setattr(config.agent, key, getattr(former.agent, key))
                 network = self._network
                 if (config.peers, config.router_id) != (former.peers, former.router_id):
                     network = self._of_same_peers(former, config)
@@ -415,7 +420,7 @@ class Daemon:
             now = Scene(self._core.registered, self._core.plan, self._network.peers)
             defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
             then = Scene(*self._core.foresee(self._policy(config, network), defaults, config.apps), network.peers)
-            unknown = [f"{key} counts from the next start" for key in _differing_at_start(former, config)]
+            unknown = [f"{key} counts from the next start" for key in waits]
             if (config.consul, config.agent.tag_prefix) != (former.consul, former.agent.tag_prefix):
                 unknown.append("consul: other settings; what Consul would show with them is not known")
             unknown += [gap for gap in network.gaps if gap not in self._told]

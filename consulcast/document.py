@@ -33,6 +33,16 @@ _DEEPEST = 50  # levels; the schema has five
 _MOST_NODES = 200_000  # an alias of aliases of aliases would take for ever
 _PATH_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*?)`)?$", re.DOTALL)
+_KINDS = re.compile(r"Expected `(?P<wanted>.+?)`, got `(?P<got>.+?)`")
+_IN_WORDS = {
+    "object": "keys with values",
+    "array": "a list",
+    "str": "a text (in quotes)",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
 _NAMED_FIELD = re.compile(r"field `(?P<name>.+?)`")
 
 
@@ -71,6 +81,13 @@ class Document:
                 what = f"unknown key {named['name']!r}: remove it, or see config.example.yaml for its right name"
             elif "missing required field" in what and named:
                 what = f"the key {named['name']!r} is missing here"
+            elif what.startswith("Invalid enum value"):
+                what = f"{what.removeprefix('Invalid enum value ')} is none of its values: see config.example.yaml"
+            elif kinds := _KINDS.fullmatch(what):
+                wanted = " or ".join(
+                    _IN_WORDS.get(kind, kind) for kind in kinds["wanted"].split(" | ") if kind != "null"
+                )
+                what = f"write {wanted}; it is {_IN_WORDS.get(kinds['got'], kinds['got'])}"
             raise self.error(path, what) from None
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import msgspec
@@ -30,7 +29,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 def moment(wall: float) -> str:
     """Write a time of the wall clock as people do: UTC, RFC 3339."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(math.ceil(max(0.0, min(wall, _LAST)))))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, min(wall, _LAST))))
 
 
 def encode(drains: tuple[Drain, ...], skew: float) -> bytes:

@@ -120,7 +120,7 @@ def _finding(refused: Refused, line: int, service: str, tag: str) -> Finding:
 
 def _field(tag: str, prefix: str) -> str:
     """The field of a tag that is ours, as the daemon reads it; "": it is not."""
-    field = tag.partition("=")[0].strip()
+    field = tag.partition("=")[0].rstrip()
     name = field.removeprefix(f"{prefix}_")
     return name if name != field and name in _FIELDS else ""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -61,6 +63,8 @@ _SAME: Mapping[str, str] = {
     "bgp.origin": "the origin of every route",
 }
 _PLACES = {"agent.consul_addr": "consul.address", "agent.consul_token": "consul.token", "bgp.remote_as": "bgp.peer_as"}
+_PARTS = ("agent", "bgp", "apps")
+_MOST_REFUSALS = 50
 _APP = ("name", "vip", "vip_config", "monitors", "nats")
 _NO_EFFECT = "no effect here: blocking queries tell of changes at once, so nothing is polled"
 _EVERYWHERE = "others may read there; changes are taken from this host alone until api.tokens_file is set (docs/api.md)"
@@ -80,30 +84,70 @@ def migrate(name: str, text: str) -> Migration:
     """Read a GoCast file. Raises ``ConfigError`` where it is no YAML, or nothing like one."""
     document = Document(name, text)
     data = document.data
-    if not isinstance(data, dict) or any(not isinstance(part, dict | list) for part in data.values()):
+    if not isinstance(data, dict) or (data and not any(isinstance(part, dict | list) for part in data.values())):
         raise ConfigError(f"{name}: is no GoCast file: it has the parts agent, bgp and apps")
     remarks: list[Remark] = []
     written: dict[str, Any] = {}
     for section in data:
         if section == "apps":
-            remarks += _apps(document, data["apps"] if isinstance(data["apps"], list) else [])
-            written["apps"] = [_app(app) for app in data["apps"] if isinstance(app, dict)]
+            apps = data["apps"]
+            remarks += _apps(document, apps if isinstance(apps, list) else [])
+            written["apps"] = [_app(app) for app in apps if isinstance(app, dict)] if isinstance(apps, list) else apps
         elif section in ("agent", "bgp") and isinstance(data[section], dict):
             remarks += _section(document, section, data[section], written)
+        elif section in _PARTS:
+            written[section] = data[section]
         else:
             remarks.append(_unknown(document, str(section)))
     remarks += _left_out(data)
     file = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
     mended = {remark.key for remark in remarks if remark.weight is Weight.MEND}
-    try:
-        config.parse(name, file)
-    except ConfigError as error:
-        what = str(error).removeprefix(f"{name}:").partition(": ")[2]
-        key, _, why = what.partition(": ")
+    for key, why in _refusals(name, written):
         if key not in mended:
-            key = next((old for old, new in _PLACES.items() if new == key), key)
+            key = next((old for old, new in _PLACES.items() if new == key and _has(data, old)), key)
+            mended.add(key)
             remarks.append(Remark(document.line(f"$.{key}"), key, Weight.MEND, why))
+    if _has(data, "bgp.remote_as") and data["bgp"].get("peer_as", data["bgp"]["remote_as"]) != data["bgp"]["remote_as"]:
+        why = "another one than peer_as: leave one of them out"
+        remarks.append(Remark(document.line("$.bgp.remote_as"), "bgp.remote_as", Weight.MEND, why))
+        mended.add("bgp.remote_as")
+    remarks = [
+        one for one in remarks if one.weight is not Weight.SAME or not any(_is_in(key, one.key) for key in mended)
+    ]
     return Migration(tuple(sorted(remarks, key=lambda remark: remark.line or len(text))), file)
+
+
+def _is_in(key: str, outer: str) -> bool:
+    return key == outer or key.startswith((f"{outer}.", f"{outer}["))
+
+
+def _has(data: Mapping[str, Any], key: str) -> bool:
+    section, _, name = key.partition(".")
+    return isinstance(data.get(section), dict) and name in data[section]
+
+
+def _refusals(name: str, written: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the daemon would refuse the file for, one key after the other: each is left out to see the next."""
+    left = copy.deepcopy(dict(written))
+    for number in range(_MOST_REFUSALS):
+        try:
+            config.parse(name, yaml.safe_dump(left, sort_keys=False, allow_unicode=True))
+        except ConfigError as error:
+            key, _, why = str(error).removeprefix(f"{name}:").partition(": ")[2].partition(": ")
+            yield key, why
+            section, _, rest = key.partition(".")
+            if re.fullmatch(r"apps\[\d+\].*", key) and isinstance(left.get("apps"), list):
+                left["apps"][int(re.findall(r"\d+", key)[0])] = {"name": f"left-out-{number}", "vip": "203.0.113.1/32"}
+            elif rest and isinstance(left.get(section), dict):
+                field = re.split(r"[.\[]", rest)[0]
+                if left[section].pop(field, None) is None:
+                    if field not in ("local_as", "peer_as"):
+                        return
+                    left[section][field] = 64512
+            elif left.pop(section, None) is None:
+                return
+        else:
+            return
 
 
 def _section(document: Document, section: str, values: dict[str, Any], written: dict[str, Any]) -> Iterator[Remark]:
@@ -150,8 +194,7 @@ def _unknown(document: Document, key: str) -> Remark:
 
 def _left_out(data: Mapping[str, Any]) -> Iterator[Remark]:
     for key, meaning in _DEFAULTS:
-        section, _, name = key.partition(".")
-        if name not in (data.get(section) or {}):
+        if not _has(data, key):
             yield Remark(0, key, Weight.NOTE, meaning)
     tags = "an exec: monitor, a VIP that is more than one address, and NAT to ports 22 and 179 of the host are refused"
     yield Remark(

@@ -35,7 +35,7 @@ EXTENDED = {"target": "target", "rt": "target", "origin": "origin", "soo": "orig
 def vip(text: str) -> Vip:
     """Read ``addr/mask``; host bits are kept."""
     address, slash, length = text.partition("/")
-    if not slash:
+    if not slash and re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", text):
         bits = 128 if ":" in address else 32
         raise BadValue(f"VIP {text!r} has no prefix length: write {text}/{bits}")
     try:

@@ -108,7 +108,7 @@ _VIPS: Mapping[str, Entry] = {
     "draining": Entry(
         "Taken out of service on purpose.",
         "Maintenance mode of the service or the node, or a drain.",
-        "End it when the work is done: `consul maint -disable [-service=ID]`, or end the drain.",
+        "End it when the work is done: `consulcast undrain TARGET`, or `consul maint -disable [-service=ID]`.",
     ),
     "cleaned-up": Entry(
         "Failing for longer than `agent.cleanup_timer`: the address was removed too.",
@@ -192,7 +192,7 @@ _FINDINGS: Mapping[str, Entry] = {
     "not-reachable": Entry(
         "The daemon seems to run, and its HTTP endpoint was not reached.",
         "It listens elsewhere (`agent.listen_addr`, `api.listen`), is starting, or hangs.",
-        "Name the place that it listens at: `--url` or `--socket`, or `--config` with the file that it runs with.",
+        "Name the place that it listens at: `--url`, or `--config` with the file that it runs with.",
     ),
 }
 

@@ -18,6 +18,7 @@ import yaml
 from msgspec import inspect
 
 from consulcast import schema
+from consulcast.monitors import spec
 
 EXAMPLE, PAGE, SCHEMA = "config.example.yaml", "docs/configuration.md", "docs/consulcast.schema.json"
 
@@ -114,6 +115,12 @@ def _on_a_line(value: yaml.Node) -> bool:
     return isinstance(value, yaml.ScalarNode) or bool(getattr(value, "flow_style", False))
 
 
+_KEYS = {
+    "monitors": ("monitor", *spec.COMMON, *(name for names in spec.OWN.values() for name in names)),
+    "vips": ("prefix", "min", "max"),
+}
+
+
 def page(example: str) -> str:
     """Write the reference."""
     sections = Reader(example).sections
@@ -164,11 +171,27 @@ def _property(section: Section, one: inspect.Field) -> dict[str, Any]:
     """A key. With nothing behind it, it is good YAML and has its default."""
     about = section.meanings.get(one.name) or section.meanings.get(section.shared.get(one.name, ""), "")
     default = _value(one)
-    forms = [form for form in _forms(one.type) if form != _NOTHING]
+    forms = [_with_keys(form, _KEYS.get(one.name, ())) for form in _forms(one.type) if form != _NOTHING]
     return {
         **({"description": about} if about else {}),
         "anyOf": [*forms, *([] if one.required else [_NOTHING])],
         **({} if default is None else {"default": default}),
+    }
+
+
+def _with_keys(form: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Give mappings that the schema knows by their values alone the keys that the daemon takes, the first of all."""
+    if form.get("type") == "array":
+        return {**form, "items": _with_keys(form["items"], keys)}
+    if "anyOf" in form:
+        return {**form, "anyOf": [_with_keys(each, keys) for each in form["anyOf"]]}
+    if form.get("type") != "object" or not keys:
+        return form
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(keys, form["additionalProperties"]),
+        "required": [keys[0]],
+        "additionalProperties": False,
     }
 
 

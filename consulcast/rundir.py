@@ -15,6 +15,10 @@ class RunDirError(Exception):
     """The run directory cannot be used; the message says why and what to do."""
 
 
+class InUse(RunDirError):
+    """Another daemon that runs has it."""
+
+
 class RunDir:
     """A locked directory. The kernel gives the lock back when the daemon ends, in whatever way."""
 
@@ -37,7 +41,7 @@ class RunDir:
         except OSError:
             holder = os.read(self._lock, 32).decode("ascii", "replace").strip() or "?"
             os.close(self._lock)
-            raise RunDirError(
+            raise InUse(
                 f"{path} is in use by process {holder}: stop that one, or give this one its own agent.run_dir"
             ) from None
         os.ftruncate(self._lock, 0)
@@ -59,7 +63,7 @@ def claim_mark(device: str, mark: int) -> socket.socket:
         claim.bind(f"\0consulcast/{device}/{mark}")
     except OSError:
         claim.close()
-        raise RunDirError(
+        raise InUse(
             f"another daemon on this host owns the addresses marked {mark} on {device}: "
             "stop it, or give this one its own agent.owner_mark (and tag_prefix)"
         ) from None

@@ -194,7 +194,8 @@ class Status:
             return AppView(app.key, asked, AppState.UNKNOWN, Reason.MONITOR_PENDING, expires_at=expires_at)
         stale = self._stale((app.key,))
         state = _STATES[verdict.health]
-        return AppView(app.key, asked, state, verdict.reason, verdict.detail, verdict.since, expires_at, stale)
+        since = verdict.since or None  # an app without a monitor has no moment of its own
+        return AppView(app.key, asked, state, verdict.reason, verdict.detail, since, expires_at, stale)
 
     def _view(self, drain: Drain) -> DrainView:
         covered = {app.key for app in self._core.registered.apps if drain.target.covers(app)}

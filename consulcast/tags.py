@@ -46,7 +46,7 @@ def parse(key: AppKey, name: str, tags: Sequence[str], prefix: str = DEFAULT_PRE
                 if len(values[field]) == MOST_VALUES:
                     raise BadValue(f"more than {MOST_VALUES} tags of {prefix}_{field} are not taken")
                 values[field].append(value.strip())
-            elif tag.startswith(prefix):
+            elif tag.lstrip().startswith(prefix):
                 unknown.append(tag)
         tag = f"{prefix}_vip"
         if not values["vip"]:

@@ -132,7 +132,7 @@ def test_password_file_is_read(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("bgp:\n  locl_as: 1\n", "file.yaml:2: bgp.locl_as: unknown key"),
-        ("bgp:\n  local_as: x\n", "file.yaml:2: bgp.local_as: Expected `int | null`, got `str`"),
+        ("bgp:\n  local_as: x\n", "file.yaml:2: bgp.local_as: write a whole number; it is a text (in quotes)"),
         ("bgp:\n  local_as: 1\n", "bgp.peer_as: is missing"),
         ("bgp:\n  peer_as: 1\n", "bgp.local_as: is missing"),
         ("bgp:\n  local_as: 0\n  peer_as: 1\n", "file.yaml:2: bgp.local_as: 0 is not an AS number"),
@@ -173,7 +173,7 @@ def test_password_file_is_read(tmp_path: Path) -> None:
             "file.yaml:6: apps[0].monitors[0]",
         ),
         ("bgp: [1\n", "file.yaml:2: not valid YAML"),
-        ("- 1\n", "Expected `object`, got `array`"),
+        ("- 1\n", "write keys with values; it is a list"),
         ("? [a]\n: 1\n", "file.yaml:1: a key must be a plain word"),
         ("&a [*a]", "an alias"),
         ("a: \x00", "not valid YAML"),

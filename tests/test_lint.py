@@ -94,6 +94,17 @@ def test_what_is_put_together_later_is_no_finding_and_hides_none() -> None:
     assert codes("enable_gocast", computed=True) == []
 
 
+def test_a_blank_before_a_tag_is_found_as_the_daemon_does_not_read_it() -> None:
+    findings = found(*GOOD, " gocast_monitor=consul")
+    assert findings is not None
+    assert [(finding.code, finding.message) for finding in findings] == [
+        ("unknown-tag", "it means nothing: write gocast_monitor=consul")
+    ]
+    app = tags.parse(AppKey(Source.CONSUL, "dns"), "dns", [*GOOD[:2], " gocast_nat=udp:53"])
+    assert isinstance(app, App)
+    assert (app.nats, app.ignored) == ((), (" gocast_nat=udp:53",))
+
+
 def test_another_prefix() -> None:
     assert found("enable_any_cast", "any_cast_vip=203.0.113.1/32", prefix="any_cast") == []
     assert found(*GOOD, prefix="any_cast") is None

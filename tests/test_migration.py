@@ -79,11 +79,28 @@ def test_the_written_file_means_the_same() -> None:
         ("bgp: {local_as: 1, remote_as: 2, origin: x}", "bgp.origin", "x"),
         ("bgp: {peer_ip: x, local_as: 1, peer_as: 2}", "bgp.peer_ip", "'x' is not an IP address"),
         ("bgp: {peer_as: 2}", "bgp.local_as", "is missing"),
+        ("bgp: {local_as: 2}", "bgp.peer_as", "is missing"),
+        ("foo: 1\nbgp: {local_as: 1, peer_as: 2}", "foo", "passes over it"),
+        ("apps: {name: a}\nbgp: {local_as: 1, peer_as: 2}", "apps", "a list"),
+        ("apps: [{name: a, vip: 10.0.0.1/32, monitors: consul}]", "apps[0].monitors", "write a list; it is a text"),
     ],
 )
 def test_what_would_be_refused_is_named(text: str, key: str, word: str) -> None:
     found = said(text)
     assert any(weight is Weight.MEND and word in what for _, weight, what in found[key])
+
+
+def test_all_that_has_to_be_mended_is_told_at_once_and_never_called_the_same() -> None:
+    text = (
+        "agent: {listen_addr: 8080, monitor_interval: soon}\n"
+        "bgp: {local_as: x, peer_as: 2, remote_as: 3, communities: nope, origin: IGP}\n"
+        "apps: [{name: a, vip: 10.0.0.1/32, monitors: consul}, {name: b, vip: 10.0.0.2/32, nats: 1}]\n"
+    )
+    found = said(text)
+    mend = {key for key, remarks in found.items() if any(weight is Weight.MEND for _, weight, _ in remarks)}
+    assert {"agent.listen_addr", "agent.monitor_interval", "bgp.local_as", "bgp.communities"} <= mend
+    assert {"bgp.remote_as", "apps[0].monitors", "apps[1].nats"} <= mend
+    assert not [key for key in mend if any(weight is Weight.SAME for _, weight, _ in found[key])]
 
 
 @pytest.mark.parametrize(

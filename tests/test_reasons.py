@@ -84,5 +84,11 @@ def test_what_is_wrong_says_what_to_do() -> None:
     assert not reasons.todo("nobody-says-this")
 
 
+def test_the_page_of_the_log_has_every_word_of_the_log_alone() -> None:
+    page = (ROOT / "docs/logs.md").read_text()
+    words = {*reasons.SECTIONS["Events"], *reasons.SECTIONS["The rest of the log"]}
+    assert [word for word in sorted(words) if f"`{word}`" not in page] == []
+
+
 def test_the_page_is_as_the_code_writes_it() -> None:
     assert (ROOT / "docs/reasons.md").read_text() == reasons.page(), "python -m consulcast.reasons > docs/reasons.md"

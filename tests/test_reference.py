@@ -98,6 +98,7 @@ def test_comments_above_behind_and_of_keys_left_out_are_read() -> None:
         "agent: {monitor_interval: 1.5h30ms}",
         "policy: {consul: {vips: [10.0.0.0/8, {prefix: 10.0.0.0/8, min: 24}], exec: [a], nat_dest: [1-9, 53]}}",
         "commands: {a: {argv: [/bin/a], cpu: 5s}}",
+        "apps: [{name: a, vip: 203.0.113.1/32, monitors: [consul, {monitor: 'http:http://h/', verify: false}]}]",
         "bgp: {peers: [{address: 198.51.100.1}, {}]}",
     ],
 )
@@ -135,3 +136,17 @@ def test_defaults_are_those_of_the_schema() -> None:
     properties: dict[str, Any] = MADE["$defs"]["Bgp"]["properties"]
     assert (properties["hold_time"]["default"], properties["lease"]["default"]) == (30, "10s")
     assert "| `lease` | duration | `10s` |" in reference.page(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apps: [{name: a, vip: 203.0.113.1/32, monitors: [{monitor: 'port:tcp:1', fal: 3}]}]",
+        "apps: [{name: a, vip: 203.0.113.1/32, monitors: [{fall: 3}]}]",
+        "policy: {consul: {vips: [{prefix: 10.0.0.0/8, minimum: 24}]}}",
+    ],
+)
+def test_editors_refuse_a_slip_in_what_only_the_daemon_reads(text: str) -> None:
+    with pytest.raises(ConfigError):
+        config.parse("file.yaml", f"{text}\nbgp: {{local_as: 64512, peer_as: 64513}}")
+    assert not VALIDATOR.is_valid(yaml.safe_load(text))

@@ -20,6 +20,9 @@ Json: TypeAlias = Any  # as decoded
 CONNECT_TIMEOUT = 3.05  # seconds: just over the kernel's first SYN retransmissions (1 s + 2 s)
 _MOST = 64 << 20  # bytes of an answer; 10,000 apps have 5 MiB
 _LOOK = "is it running? see `systemctl status consulcast` and `journalctl -u consulcast`, or say where with --url"
+_ASK_AS_ROOT = (
+    "ask as root or as the daemon's own user; or elsewhere with --url, where a token may be needed (--token-file)"
+)
 _STATUSES = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 400: UNUSABLE, 413: UNUSABLE}
 
 
@@ -29,6 +32,10 @@ class Failed(Stop):
     def __init__(self, status: int, code: int, reason: str, message: str) -> None:
         super().__init__(status, message)
         self.code, self.reason = code, reason
+
+
+class Nobody(Stop):
+    """Nobody listens at any of the places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Client:
 
     def stream(self, path: str, silence: float, **query: object) -> Iterator[bytes]:
         """Yield the lines of an answer that does not end; after ``silence`` seconds without a byte it has."""
-        with self._request("GET", _url(path, query), None, urllib3.Timeout(CONNECT_TIMEOUT, silence)) as response:
+        with self._request("GET", _url(path, query), None, silence) as response:
             if response.status >= 300:
                 raise self._failed(response, self._read(response))
             rest = b""
@@ -81,7 +88,12 @@ class Client:
                         raise self._strange("a line without end")
                     yield from lines
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise Stop(NOT_REACHABLE, f"{self._where}: the stream ended: {_said(error)}") from None
+                why = _said(error)
+                if isinstance(error, urllib3.exceptions.ProtocolError):
+                    why = "the daemon closed it"  # the innermost error is about a number that did not come
+                elif isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                    why = f"nothing came for {silence:g} s"
+                raise Stop(NOT_REACHABLE, f"{self._where}: the stream ended: {why}") from None
 
     @property
     def place(self) -> Place:
@@ -92,11 +104,11 @@ class Client:
     def _where(self) -> str:
         return str(self.place)
 
-    def _request(
-        self, method: str, url: str, body: Json, timeout: urllib3.Timeout | None = None
-    ) -> urllib3.BaseHTTPResponse:
-        timeout = timeout or urllib3.Timeout(CONNECT_TIMEOUT, self._timeout)
+    def _request(self, method: str, url: str, body: Json, silence: float | None = None) -> urllib3.BaseHTTPResponse:
+        silence = self._timeout if silence is None else silence
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=silence)
         tried: list[str] = []
+        denied = False
         for place, pool in [self._found] if self._found else ((place, self._pool(place)) for place in self._places):
             try:
                 response = pool.urlopen(
@@ -108,16 +120,19 @@ class Client:
                 )
             except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
                 tried.append(f"  {place}: {_said(error)}")
+                denied = denied or isinstance(_innermost(error), PermissionError)
                 continue
             except (urllib3.exceptions.SSLError, ValueError) as error:
                 raise Stop(NOT_REACHABLE, f"{place}: TLS: {_said(error)}: check --ca-file, --cert, --key") from None
             except urllib3.exceptions.TimeoutError:
-                raise Stop(NOT_REACHABLE, f"{place}: no answer in {self._timeout:g} s: does the daemon hang?") from None
+                raise Stop(NOT_REACHABLE, f"{place}: no answer in {silence:g} s: does the daemon hang?") from None
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise Stop(NOT_REACHABLE, f"{place}: {_said(error)}: is that consulcast?") from None
             self._found = (place, pool)
             return response
-        raise Stop(NOT_REACHABLE, "\n".join(("no daemon takes a connection", *tried, _LOOK)))
+        if denied:
+            raise Stop(NOT_ALLOWED, "\n".join(("no daemon takes a connection from this user", *tried, _ASK_AS_ROOT)))
+        raise Nobody(NOT_REACHABLE, "\n".join(("no daemon takes a connection", *tried, _LOOK)))
 
     def _headers(self, body: Json) -> dict[str, str]:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "consulcast-cli"}
@@ -186,6 +201,11 @@ def _url(path: str, query: dict[str, object]) -> str:
 
 def _said(error: BaseException) -> str:
     """The innermost error's words: urllib3 and ssl wrap the kernel's."""
+    error = _innermost(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _innermost(error: BaseException) -> BaseException:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return error

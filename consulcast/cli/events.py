@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from consulcast.cli.client import Client, Json
 
 _SILENCE = 16.0  # seconds; the daemon shows a sign of life every five
-_PAUSES = (0.2, 1.0, 2.0, 5.0)  # seconds before the next try to come back; the last one again and again
+_PAUSES = (0.2, 0.5, 1.0)  # seconds before the next try to come back; the last one again and again
 _KINDS = ("app", "vip", "peer", "consul", "drain", "drift", "daemon")
 _LEVELS = {"warning": "warning", "error": "error", "critical": "error"}
 

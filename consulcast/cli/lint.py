@@ -55,9 +55,12 @@ def lint(
     services = [("", Service(service, 0, tuple(Tag(text, 0) for text in tags)))] if tags else []
     for file in files:
         try:
-            services += [(file, one) for one in read(_text(file))]
+            there = read(_text(file))
         except BadFile as error:
             raise Stop(UNUSABLE, f"{file}:{error.line}: {error}") from None
+        if not there:  # no finding; but whoever names the wrong file shall not think that it is well
+            click.echo(f"consulcast: {shown(file)}: no service with tags in it", err=True)
+        services += [(file, one) for one in there]
     for file, one in services:
         findings = rules.lint(one, policy, prefix)
         if findings is not None:

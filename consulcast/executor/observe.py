@@ -124,7 +124,7 @@ class NoSpeaker:
         return self._peers
 
     @property
-    def last_child_error(self) -> str:
+    def child_trouble(self) -> str:
         """There is no ExaBGP."""
         return ""
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
 
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
@@ -14,6 +17,9 @@ from consulcast.model import IPAddress
 # linux/neighbour.h: NUD_…
 _INCOMPLETE, _FAILED = 0x01, 0x20
 _KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe: its link-layer address is known
+
+
+_RTN_LOCAL = 2  # linux/rtnetlink.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +51,25 @@ def reach(kernel: Kernel, address: IPAddress) -> Reach:
         return kernel.call(ask)
     except KernelError as error:
         return Reach(trouble=f"no route to {address}: {error}")
+
+
+def undelivered(kernel: Kernel, addresses: Iterable[IPAddress]) -> frozenset[IPAddress]:
+    """Tell which addresses' packets the kernel would not give to this host. Raises ``KernelError``.
+
+    The kernel makes a local route with each address; somebody may take it away again and leave the address.
+    """
+    asked = tuple(addresses)
+
+    def ask(ipr: Any) -> frozenset[IPAddress]:
+        return frozenset(address for address in asked if not _is_local(ipr, address))
+
+    return kernel.call(ask)
+
+
+def _is_local(ipr: Any, address: IPAddress) -> bool:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        routes = list(ipr.route("get", dst=str(address), family=family))
+    except NetlinkError:  # there is none at all
+        return False
+    return bool(routes) and routes[0].get("type") == _RTN_LOCAL

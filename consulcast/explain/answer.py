@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from consulcast import reasons
-from consulcast.executor.protocols import SessionState
+from consulcast.executor.protocols import RouteState, SessionState
 from consulcast.explain.cause import of_app, of_consul, of_service, of_vip
 from consulcast.explain.chain import chain
 from consulcast.explain.explanation import Cause, Explanation, Finding, Unknown
-from consulcast.explain.facts import Facts, OfVip
+from consulcast.explain.facts import Facts, OfPeer, OfVip
 from consulcast.explain.find import Subject, nearest
-from consulcast.explain.words import ago, peer_name, peer_trouble
+from consulcast.explain.words import ago, no_local_route, peer_name, peer_trouble
 from consulcast.model import Health, Reason
 
 _OF_CONSUL = "consul"  # the service that servers register themselves
@@ -24,8 +24,11 @@ def explain(target: str, subject: Subject, facts: Facts) -> Explanation:
     steps = tuple(chain(subject, facts))
     if cause is None:
         line = _announced_line(subject, facts)
+        drained = next(_lowered(subject, facts), None)
+        if drained is not None:
+            return Explanation(target, True, line, *_of_drain(drained), steps, facts.changes)
         return Explanation(target, True, line, Reason.ANNOUNCED, "", "", steps, facts.changes)
-    line = f"{about} is NOT announced: {cause.reason}: {cause.text}"
+    line = "; ".join([f"{about} is NOT announced: {cause.reason}: {cause.text}", *_left_out(subject)])
     todo = reasons.todo(cause.reason)
     return Explanation(target, False, line, cause.reason, cause.text, todo, steps, facts.changes)
 
@@ -72,11 +75,14 @@ def _not_announced(target: str, subject: Subject, facts: Facts) -> tuple[str, Ca
     if subject.by_name and subject.apps and not taken.intersection(subject.apps) and refused:
         vips = ", ".join(map(str, subject.vips))
         return f"{vips} of {refused[0][0]}" if vips else refused[0][0], refused[0][1]
-    causes = [(vip, of_vip(vip, facts)) for vip in subject.vips]
+    lowered = {found.vip for found in _lowered(subject, facts)}
+    causes = [(vip, None if vip in lowered else of_vip(vip, facts)) for vip in subject.vips]
     for vip, cause in causes:
         if cause is not None:
             rest = [str(other) for other, why in causes if why is None]
-            return str(vip), Cause(cause.reason, cause.text + (f" ({', '.join(rest)} is announced)" if rest else ""))
+            more = [f"{other} neither: {why.reason}" for other, why in causes if why is not None and other != vip]
+            more += [f"{', '.join(rest)} is announced"] if rest else []
+            return str(vip), Cause(cause.reason, cause.text + (f" ({'; '.join(more)})" if more else ""))
     if causes:
         return "", None
     if refused:
@@ -91,24 +97,65 @@ def _announced_line(subject: Subject, facts: Facts) -> str:
     verb = "are" if more else "is"
     reached = min(_reached(item) for item in found)
     line = f"{subject.vips[0]}{more} {verb} announced to {reached} of {len(facts.peers)} peers"
-    return "; ".join([line, *_reservations(subject, facts)])
+    return "; ".join([line, *_reservations(subject, facts), *_left_out(subject)])
+
+
+def _left_out(subject: Subject) -> Iterator[str]:
+    if subject.left_out:
+        yield f"{subject.left_out} more VIPs of it are not looked at: ask for them, or see `consulcast status`"
 
 
 def _reached(found: OfVip) -> int:
     return sum(bool(told.carried and told.told) for told in found.told)
 
 
+def _lowered(subject: Subject, facts: Facts) -> Iterator[OfVip]:
+    """The VIPs that are drained, and announced still."""
+    for vip in subject.vips:
+        found = facts.vips.get(vip, OfVip(vip))
+        if found.reason is Reason.DRAINING and found.route_state is RouteState.ANNOUNCED:
+            yield found
+
+
+def _of_drain(found: OfVip) -> tuple[str, str, str]:
+    return Reason.DRAINING, found.detail, reasons.todo(Reason.DRAINING)
+
+
+def _not_told(peer: OfPeer, subject: Subject, facts: Facts) -> Iterator[str]:
+    """Why a peer whose session is up does not have one of the VIPs."""
+    for vip in subject.vips:
+        told = next((one for one in facts.vips.get(vip, OfVip(vip)).told if one.peer == peer.status.address), None)
+        if told is None or (told.carried and told.told):
+            continue
+        version = vip.prefix.version
+        why = f"{Reason.NO_NEXT_HOP}: no IPv{version} next hop for it: set next_hop_ipv{version}"
+        if told.refused:
+            why = f"{Reason.BGP_FAILED}: ExaBGP refused {told.wanted!r}"
+        elif told.wanted and not told.carried:
+            why = f"{Reason.NOT_NEGOTIATED}: IPv{version} is not agreed upon in the session"
+        elif told.wanted:
+            why = f"{Reason.ANNOUNCING}: not acknowledged yet"
+        yield f"{vip} not to {peer_name(peer.status)}: {why}"
+
+
 def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
     """What is not as it should be though it is announced."""
+    for found in _lowered(subject, facts):
+        yield f"{found.vip} is {found.reason}: {found.detail}"
+    for vip in subject.vips:
+        if facts.vips.get(vip, OfVip(vip)).undelivered:
+            yield f"but {no_local_route(vip, facts.device)}"
     for peer in facts.peers:
         if peer.status.state is SessionState.DOWN:
             yield f"not to {peer_name(peer.status)}: {Reason.PEER_DOWN}: {peer_trouble(peer)}"
+        else:
+            yield from _not_told(peer, subject, facts)
     for key in subject.apps:
         verdict, refused, stale = facts.health.get(key), of_app(key, facts), facts.stale.get(key)
         if refused is not None:
             stands = "its last readable registration stands, the new one" if key in facts.health else f"{key}"
             yield f"{stands} is refused: {refused.reason}: {refused.text}"
-        elif verdict is not None and verdict.health is not Health.PASSING:
+        elif verdict is not None and verdict.health not in (Health.PASSING, Health.DRAINING):
             yield f"though {key} does not pass: {verdict.reason}: {verdict.detail}"
         if stale is not None:
             why = f"Consul's last good answer stands for {ago(stale.since, facts)}: {stale.reason}"

@@ -11,7 +11,7 @@ from consulcast.explain.explanation import Mark, Stage, Step
 from consulcast.explain.facts import Facts, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject
 from consulcast.explain.tagging import near_misses
-from consulcast.explain.words import ago, at, figures, peer_name, peer_trouble
+from consulcast.explain.words import ago, at, figures, no_local_route, peer_name, peer_trouble
 from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, VerdictKey, Vip
 from consulcast.wording import counted
 
@@ -208,7 +208,12 @@ def _address(found: OfVip, intent: Intent, facts: Facts) -> Step:
     if not wanted:
         text = f"{local} is not wanted now, " + (f"and still on {facts.device}" if there else f"nor on {facts.device}")
         return Step(Stage.ADDRESS, about, Mark.UNKNOWN if there and ours else Mark.OK, text, "", values)
-    return Step(Stage.ADDRESS, about, Mark.OK, f"{local} is on {facts.device} ({whose})", "", values)
+    text = f"{local} is on {facts.device} ({whose})"
+    if found.undelivered:
+        return Step(
+            Stage.ADDRESS, about, Mark.WRONG, f"{text}, and {no_local_route(found.vip, facts.device)}", "", values
+        )
+    return Step(Stage.ADDRESS, about, Mark.OK, text, "", values)
 
 
 def _nat(found: OfVip, facts: Facts) -> Iterator[Step]:
@@ -228,11 +233,14 @@ def _route(found: OfVip, facts: Facts) -> Step:
     text = f"{route.prefix} origin {route.origin}"
     if route.communities:
         text += f" communities {' '.join(map(str, route.communities))}"
+    text += f" MED {route.med}" if route.med is not None else ""
+    text += f" with our AS {route.prepend} times more" if route.prepend else ""
     state = str(found.route_state) if found.route_state is not None else "unknown"
     values = figures(prefix=str(route.prefix), wanted=intent.announce, state=state)
     if not intent.announce:
         return Step(Stage.ROUTE, str(found.vip), Mark.OK, f"{text}: not wanted now ({state})", "", values)
-    mark = {Reason.ANNOUNCED: Mark.OK, Reason.ANNOUNCING: Mark.UNKNOWN}.get(found.reason or Reason.ANNOUNCING)
+    reason = found.reason or Reason.ANNOUNCING
+    mark = {Reason.ANNOUNCED: Mark.OK, Reason.ANNOUNCING: Mark.UNKNOWN, Reason.DRAINING: Mark.UNKNOWN}.get(reason)
     return Step(Stage.ROUTE, str(found.vip), mark or Mark.WRONG, f"{text}: wanted, {state}", "", values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import gevent
 
@@ -15,7 +15,7 @@ from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.observe import NoSpeaker
 from consulcast.executor.protocols import Found, KernelError, SessionState
-from consulcast.executor.reach import reach
+from consulcast.executor.reach import reach, undelivered
 from consulcast.explain import answer
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.explain.facts import Facts, OfConsul, OfPeer, OfVip, Shown
@@ -69,7 +69,7 @@ class Collector:
             standing=standing,
             nat_failures=failures,
             gaps=self.gaps(),
-            exabgp=self.speaker.last_child_error,
+            exabgp=self.speaker.child_trouble,
             consul=_of_consul(core.consul),
             complete=core.complete,
         )
@@ -84,7 +84,7 @@ class Collector:
             looked=looked,
             found=found,
             kernel_trouble=trouble,
-            vips=self._vips(subject.vips, facts.now),
+            vips=self._vips(subject.vips, facts.now, self._undelivered(subject.vips, found)),
             peers=self._peers(),
             changes=self._changes(subject),
         )
@@ -95,7 +95,14 @@ class Collector:
         except KernelError as error:
             return None, str(error)
 
-    def _vips(self, vips: Iterable[Vip], now: float) -> Mapping[Vip, OfVip]:
+    def _undelivered(self, vips: Iterable[Vip], found: Found | None) -> frozenset[IPAddress]:
+        present = found.present if found is not None else frozenset()
+        try:
+            return undelivered(self.kernel, [vip.local.ip for vip in vips if vip.local in present])
+        except KernelError:
+            return frozenset()
+
+    def _vips(self, vips: Iterable[Vip], now: float, undelivered: Set[IPAddress]) -> Mapping[Vip, OfVip]:
         deadline = time.monotonic() + PATIENCE
         found = {}
         for vip in vips:
@@ -109,6 +116,7 @@ class Collector:
                 self.reconciler.why_missing(vip.local),
                 self.core.damping.flaps(vip.prefix, now),
                 told,
+                vip.local.ip in undelivered,
             )
         return found
 

@@ -72,6 +72,7 @@ class OfVip:
     why_missing: str = ""  # why its address is not there
     flaps: Flaps | None = None
     told: tuple[Told, ...] = ()
+    undelivered: bool = False  # its address is there, and the kernel has no local route to it
 
 
 @dataclass(frozen=True, slots=True)

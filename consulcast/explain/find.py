@@ -22,6 +22,7 @@ class Subject:
     apps: tuple[AppKey, ...] = ()
     services: tuple[Shown, ...] = ()  # without an app
     by_name: bool = False  # an app or a service was asked for
+    left_out: int = 0  # VIPs beyond the most that one explanation has
 
 
 def find(target: str, facts: Facts) -> Subject | None:
@@ -43,8 +44,15 @@ def nearest(target: str, facts: Facts) -> tuple[str, ...]:
 def vips_of(keys: Iterable[AppKey], facts: Facts) -> tuple[Vip, ...]:
     """The VIPs that apps ask for, and have if they are taken with others."""
     wanted = set(keys)
-    found = {vip: None for app in (*facts.apps, *facts.asked) if app.key in wanted for vip in app.vips}
-    return tuple(found)[:MOST]
+    return tuple(dict.fromkeys(vip for app in (*facts.apps, *facts.asked) if app.key in wanted for vip in app.vips))
+
+
+def _those_that_matter(vips: tuple[Vip, ...], facts: Facts) -> tuple[Vip, ...]:
+    """As many as an explanation has; of more than that, those that are not to be announced come first."""
+    if len(vips) <= MOST:
+        return vips
+    wanted = {vip for vip, intent in facts.intents.items() if intent.announce}
+    return tuple(sorted(vips, key=wanted.__contains__)[:MOST])
 
 
 def _services(facts: Facts) -> tuple[Shown, ...]:
@@ -67,7 +75,9 @@ def _by_name(target: str, facts: Facts) -> Subject | None:
     if not keys and not services:
         return None
     keys = list(dict.fromkeys(keys))
-    return Subject(vips_of(keys, facts), tuple(keys), () if exact else services, by_name=True)
+    vips = vips_of(keys, facts)
+    shown = _those_that_matter(vips, facts)
+    return Subject(shown, tuple(keys), () if exact else services, by_name=True, left_out=len(vips) - len(shown))
 
 
 def _by_address(target: str, facts: Facts) -> Subject | None:
@@ -75,28 +85,39 @@ def _by_address(target: str, facts: Facts) -> Subject | None:
         asked = ipaddress.ip_interface(target)
     except ValueError:
         return None
-    known = dict.fromkeys(vip for app in (*facts.apps, *facts.asked) for vip in app.vips)
-    vips = _matching(asked, "/" in target, known)
-    keys = tuple(dict.fromkeys(app.key for app in (*facts.apps, *facts.asked) if any(vip in vips for vip in app.vips)))
     named = [item for item in _services(facts) if any(mentions(tag, asked.ip) for tag in item.tags)]
+    matching = _matching(asked, "/" in target, facts, bool(named))
+    vips = _those_that_matter(matching, facts)
+    keys = tuple(dict.fromkeys(app.key for app in (*facts.apps, *facts.asked) if any(vip in vips for vip in app.vips)))
     unread = [item.key for item in facts.refused if item.key not in keys and _is_of(item.key, named)]
     services = _without_app(named, facts)
     if not vips and not unread and not services:
         return None
-    return Subject(vips, (*keys, *unread), services)
+    return Subject(vips, (*keys, *unread), services, left_out=len(matching) - len(vips))
 
 
 def _is_of(key: AppKey, services: Iterable[Shown]) -> bool:
     return key.source is Source.CONSUL and any(item.id == key.id for item in services)
 
 
-def _matching(asked: Interface, is_prefix: bool, known: Iterable[Vip]) -> tuple[Vip, ...]:
-    """The VIPs that an address or prefix is about: the very one, else those around it, else those inside."""
+def _matching(asked: Interface, is_prefix: bool, facts: Facts, named: bool) -> tuple[Vip, ...]:
+    """The VIPs that an address or prefix is about: the very one, else those around it, else those inside.
+
+    ``named``: it stands in a tag, so that nothing is meant that is merely around it. What is refused is around nothing
+    while something else is: one who asks for 0.0.0.0/0 would be the answer to every question.
+    """
+    taken = dict.fromkeys(vip for app in facts.apps for vip in app.vips)
+    known = dict.fromkeys((*taken, *(vip for app in facts.asked for vip in app.vips)))
     alike = [vip for vip in known if vip.interface.version == asked.version]
     if is_prefix:
         same = [vip for vip in alike if vip.interface == asked] or [vip for vip in alike if vip.prefix == asked.network]
     else:
         same = [vip for vip in alike if vip.interface.ip == asked.ip]
-    around = [vip for vip in alike if vip.prefix.prefixlen <= asked.network.prefixlen and asked.ip in vip.prefix]
     inside = [vip for vip in alike if vip.interface.ip in asked.network]
-    return tuple((same or sorted(around, key=lambda vip: -vip.prefix.prefixlen)[:1] or inside)[:MOST])
+    if same or (named and not inside):
+        return tuple(same)
+    around = [vip for vip in alike if vip.prefix.prefixlen <= asked.network.prefixlen and asked.ip in vip.prefix]
+    around.sort(key=lambda vip: (vip not in taken, -vip.prefix.prefixlen))
+    if around and around[0] in taken:
+        return tuple(around[:1])
+    return tuple(inside or around[:1])

@@ -34,7 +34,7 @@ def near_misses(tags: Iterable[str], prefix: str) -> tuple[NearMiss, ...]:
         key, separator, value = tag.partition("=")
         if not separator and ":" in tag:
             key, separator, value = tag.partition(":")
-        if tag == enable or (key.strip() in fields and separator == "="):
+        if tag == enable or (key.rstrip() in fields and separator == "="):
             continue
         plain = re.sub(r"[^a-z0-9]+", "_", key.strip().lower())
         alike = difflib.get_close_matches(plain, [enable, *fields], 1, _ALIKE)

@@ -8,6 +8,7 @@ from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.executor.reach import Reach
 from consulcast.explain.explanation import Value
 from consulcast.explain.facts import Facts, OfPeer
+from consulcast.model import Vip
 
 
 def ago(moment: float | None, facts: Facts) -> str:
@@ -40,6 +41,13 @@ def at(moment: float | None, facts: Facts) -> str | None:
 def figures(**values: Value) -> dict[str, Value]:
     """Rounded, as nobody reads microseconds."""
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def no_local_route(vip: Vip, device: str) -> str:
+    """Say that an address is there and gets no packets, and how to mend it."""
+    ip = vip.interface.ip
+    mend = f"`ip addr del {vip.local} dev {device}` has it put back whole"
+    return f"the kernel has no local route to {ip}, so nothing arrives: {mend}"
 
 
 def peer_name(status: PeerStatus) -> str:

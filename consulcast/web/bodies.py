@@ -190,7 +190,7 @@ class DrainBody(Struct):
     def of(cls, view: DrainView) -> DrainBody:
         """Write the drain."""
         drain, vips = view.drain, [VipBody.of(vip) for vip in view.vips]
-        times = _moment(drain.since), _moment(drain.until)
+        times = _moment(drain.since), drain.ends or _moment(drain.until)  # as the log has it, to the second
         return cls(drain.target.name, drain.target.kind.value, *times, drain.reason, drain.who, vips)
 
 

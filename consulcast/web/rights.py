@@ -154,8 +154,12 @@ def caller(access: Access, peer: Peer, authorization: str | None) -> str:
         name = token.name
     elif peer.certificate:
         name = sorted(peer.certificate)[0]
+    elif peer.owner:
+        name = "root" if peer.client == "uid 0" else peer.client
+    elif peer.here and not peer.client.startswith("uid "):
+        name = "somebody on this host"
     else:
-        name = "this host" if peer.here else peer.client
+        name = peer.client
     return "".join(letter for letter in name if letter.isprintable()).strip()[:_LONGEST_NAME]
 
 

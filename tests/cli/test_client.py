@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gevent
 import pytest
+import urllib3
 from click.testing import CliRunner
 from gevent.server import StreamServer
 
-from consulcast.cli import cli, places
+from consulcast.cli import cli, client, places
 from consulcast.cli.exits import Stop
 from consulcast.cli.places import Place
 from consulcast.web import tls, tokens
@@ -195,6 +197,63 @@ def test_a_daemon_that_hangs_is_not_waited_for_for_ever() -> None:
         status, output = ask("--url", f"http://127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.1")
     assert status == 4
     assert "no answer in 0.1 s" in output
+
+
+def test_a_daemon_that_is_slow_is_waited_for_as_long_as_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than for a connection."""
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.1)
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"slow": "yes"}'
+
+    def late(connection: socket.socket, _: object) -> None:
+        connection.recv(65536)
+        gevent.sleep(0.4)
+        connection.sendall(answer)
+
+    server = StreamServer(("127.0.0.1", 0), late)
+    server.start()
+    place = Place(host="127.0.0.1", port=int(server.server_port or 0))
+    try:
+        asking = gevent.get_hub().threadpool.spawn(client.Client([place], timeout=30.0).get, "/v1/vips")
+        assert asking.get() == {"slow": "yes"}
+        reading = gevent.get_hub().threadpool.spawn(lambda: list(client.Client([place]).stream("/v1/events", 30.0)))
+        assert reading.get() == []
+    finally:
+        server.stop(timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("then", "words"), [("close", "the stream ended: the daemon closed it"), ("wait", "nothing came for 0.1 s")]
+)
+def test_a_stream_that_ends_says_so_in_words(then: str, words: str) -> None:
+    def begin(connection: socket.socket, _: object) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n:\n\r\n")
+        gevent.sleep(0 if then == "close" else 5)
+
+    server = StreamServer(("127.0.0.1", 0), begin)
+    server.start()
+    place = Place(host="127.0.0.1", port=int(server.server_port or 0))
+    try:
+        reading = gevent.get_hub().threadpool.spawn(lambda: list(client.Client([place]).stream("/v1/events", 0.1)))
+        with pytest.raises(Stop, match=words):
+            reading.get()
+    finally:
+        server.stop(timeout=0)
+
+
+def test_a_socket_that_is_not_for_this_user_is_no_daemon_that_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: urllib3.connection.HTTPConnection) -> socket.socket:
+        raise urllib3.exceptions.NewConnectionError(self, "denied") from PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(client._UnixConnection, "_new_conn", denied)
+    gone = (Place(path=str(tmp_path / "api.sock")), Place(host="127.0.0.1", port=1))
+    monkeypatch.setattr(places, "default", lambda: gone)
+    status, output = ask()
+    assert status == 5
+    assert f"unix://{tmp_path}/api.sock: Permission denied" in output
+    assert "ask as root" in output
 
 
 def test_help_and_status_start_without_the_daemons_libraries(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,47 @@ def test_a_daemon_that_runs_and_is_not_reached(file: Path) -> None:
         lock.flush()
         assert json.loads(refused(file, "--json"))["reason"] == "not-reachable"
         assert f"process {os.getpid()} holds {file.parent}/run" in refused(file)
+
+
+def test_one_that_takes_the_connection_and_says_nothing_is_not_said_to_be_down(file: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "run" / "api.sock"))
+        silent.listen()
+        first = refused(file, "--timeout", "0.1").split("\n")[0]
+        asked_by_url = CliRunner().invoke(
+            cli, ["explain", "dns", "--url", f"unix://{tmp_path}/run/api.sock", "--timeout", "0.1"]
+        )
+    for said in (first, asked_by_url.output):
+        assert said.startswith("dns cannot be explained: not-reachable: unix://")
+        assert "no answer in 0.1 s" in said
+
+
+def test_a_url_is_not_taken_for_the_default_directory_s(tmp_path: Path) -> None:
+    for url, words in (
+        ("http://127.0.0.1:1", "not-reachable: no daemon takes a connection"),
+        (f"unix://{tmp_path}/api.sock", f"not-running: no process holds {tmp_path}"),
+        (f"unix://{tmp_path}/other.sock", "not-reachable: no daemon takes a connection"),
+    ):
+        result = CliRunner().invoke(cli, ["explain", "dns", "--url", url])
+        assert result.exit_code == 4
+        assert result.output.startswith(f"dns cannot be explained: {words}")
+
+
+def test_an_empty_target_is_a_slip(site: Site) -> None:
+    assert site.call("explain", " ").exit_code == 2
+
+
+def test_one_that_waits_for_the_network_says_so(file: Path) -> None:
+    last_words.say(str(file.parent / "state"), "waiting for a way to a peer: no route")
+    with (file.parent / "run" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "waiting for a way to a peer: no route" in refused(file).split("\n")[0]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="others cannot tell a directory that is read-only from one that is not theirs"
+)
+def test_a_state_directory_that_cannot_be_written_is_named(file: Path) -> None:
+    """It keeps no last words either."""
+    file.write_text(file.read_text().replace(f"{file.parent}/state", "/proc/sys/consulcast"))
+    assert "agent.state_dir /proc/sys/consulcast cannot be written: /proc/sys is read-only" in refused(file)

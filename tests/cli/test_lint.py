@@ -78,3 +78,12 @@ def test_a_tag_forges_no_line_and_no_annotation() -> None:
         output = lint(*GOOD, "--tag", tag, "--format", form).output
         assert "\x1b" not in output
         assert not any(line.startswith("::error::forged") for line in output.splitlines())
+
+
+def test_a_file_without_a_service_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.hcl"
+    file.write_text('variable "x" {}\n')
+    result = CliRunner().invoke(cli, ["lint", "--json", str(file)])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["services"] == 0
+    assert f"{file}: no service with tags in it" in result.stderr

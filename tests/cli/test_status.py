@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -117,3 +118,26 @@ def test_colours_are_for_a_terminal_that_wants_them(site: Site, monkeypatch: pyt
     assert "\x1b[32m" in CliRunner().invoke(cli, arguments, color=True).output
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in CliRunner().invoke(cli, arguments, color=True).output
+
+
+def test_an_error_is_json_too_where_json_was_asked_for(tmp_path: Path) -> None:
+    for command in ("status", "plan", "reload", "events", "undrain x"):
+        arguments = [*command.split(), "--json", "--url", f"unix://{tmp_path}/none.sock"]
+        result = CliRunner().invoke(cli, arguments)
+        assert result.exit_code == 4
+        body = json.loads(result.stdout)
+        assert (body["status"], body["reason"], result.stderr) == (4, None, "")
+        assert "no daemon takes a connection" in body["error"]
+    file = tmp_path / "c.yaml"
+    file.write_text("bgp: {}")
+    for command in ("check", "plan", "lint --tag x"):
+        result = CliRunner().invoke(cli, [*command.split(), "--json", "--config", str(file)])
+        if result.exit_code:
+            assert json.loads(result.stdout)["status"] == result.exit_code == 2
+
+
+def test_the_daemons_reason_is_in_the_error(site: Site) -> None:
+    result = site.call("undrain", "nothing", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["reason"] == "not-found"
+    assert "is not drained" in site.call("undrain", "nothing").stderr

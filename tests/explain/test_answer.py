@@ -69,6 +69,30 @@ def test_announced_to_one_of_two_says_why_not_to_the_other() -> None:
     )
 
 
+def test_a_peer_that_is_up_and_does_not_have_it_is_named_with_the_reason() -> None:
+    other = dataclasses.replace(ROUTER, address=ipaddress.ip_address("198.51.100.3"))
+    known = facts(WELL, peers=(OfPeer(ROUTER), OfPeer(other)))
+    first, second = known.vips[VIP].told
+    for told, words in (
+        (dataclasses.replace(second, told="", wanted=""), "no-next-hop: no IPv4 next hop for it: set next_hop_ipv4"),
+        (dataclasses.replace(second, carried=False), "family-not-negotiated: IPv4 is not agreed upon in the session"),
+        (dataclasses.replace(second, told="", refused=2), "bgp-failed: ExaBGP refused "),
+        (dataclasses.replace(second, told=""), "announcing: not acknowledged yet"),
+    ):
+        vips = {VIP: dataclasses.replace(known.vips[VIP], told=(first, told))}
+        said = explain("dns", dataclasses.replace(known, vips=vips)).line
+        assert said.startswith("203.0.113.10/32 is announced to 1 of 2 peers; ")
+        assert f"203.0.113.10/32 not to 198.51.100.3 AS65010: {words}" in said
+
+
+def test_an_address_without_its_local_route_is_told_though_the_vip_is_announced() -> None:
+    known = facts(WELL)
+    vips = {VIP: dataclasses.replace(known.vips[VIP], undelivered=True)}
+    told = explain("dns", dataclasses.replace(known, vips=vips))
+    assert told.line.startswith("203.0.113.10/32 is announced to 1 of 1 peers; but the kernel has no local route to ")
+    assert steps(told, Stage.ADDRESS)[0].mark is Mark.WRONG
+
+
 def test_a_monitor_says_since_when() -> None:
     assert line(verdicts={"dns": failing()}) == (
         "203.0.113.10/32 is NOT announced: monitor-failing: consul:dns: check 'service:dns' is critical, for 1 min"
@@ -101,7 +125,10 @@ def test_an_instance_that_fails_while_another_passes_is_told_with_the_announceme
             at_reason(Reason.CLEANED_UP, "consul:dns: down"),
             "cleaned-up: failing for longer than agent.cleanup_timer: consul:dns: down",
         ),
-        (at_reason(Reason.DRAINING, "consul:dns: maintenance"), "draining: consul:dns: maintenance"),
+        (
+            at_reason(Reason.DRAINING, "consul:dns: maintenance", route_state=RouteState.CLEAR),
+            "NOT announced: draining: consul:dns: maintenance",
+        ),
         (at_reason(Reason.SUPPRESSED, "flapped 5 times"), "suppressed: flapped 5 times"),
         (at_reason(Reason.ADDRESS_FAILED, "device lo is down"), "address-failed: device lo is down"),
         (at_reason(Reason.NAT_FAILED, "no program nft"), "nat-failed: no program nft"),
@@ -125,6 +152,36 @@ def test_an_instance_that_fails_while_another_passes_is_told_with_the_announceme
 def test_the_reconciler_s_reasons(more: dict[str, Any], words: str) -> None:
     more.pop("found", None)
     assert words in line(**more)
+
+
+def test_what_is_drained_and_has_its_route_still_is_said_to_be_announced() -> None:
+    """It is: with a lower preference. ``status`` says the same."""
+    told = explain("dns", facts(WELL, **at_reason(Reason.DRAINING, "consul:dns: drained by root; announced with x")))
+    assert told.line == (
+        "203.0.113.10/32 is announced to 1 of 1 peers; "
+        "203.0.113.10/32 is draining: consul:dns: drained by root; announced with x"
+    )
+    assert (told.announced, told.reason) == (True, "draining")
+    assert "consulcast undrain" in told.todo
+    assert steps(told, Stage.ROUTE)[0].mark is Mark.UNKNOWN
+    more = at_reason(Reason.DRAINING, "consul:dns: drained by root; withdrawn", route_state=RouteState.CLEAR)
+    assert explain("dns", facts(WELL, **more)).line.startswith("203.0.113.10/32 is NOT announced: draining: ")
+
+
+def test_of_several_vips_each_that_is_not_announced_is_named() -> None:
+    services = [
+        shown(name, "enable_gocast", f"gocast_vip={vip}", "gocast_monitor=consul")
+        for name, vip in (("a", "203.0.113.1/32"), ("b", "203.0.113.2/32"), ("c", "203.0.113.3/32"))
+    ]
+    said = explain("203.0.113.0/24", facts(*services, verdicts={"a": failing(), "b": failing()})).line
+    assert said.startswith("203.0.113.1/32 is NOT announced: monitor-failing: ")
+    assert said.endswith("(203.0.113.2/32 neither: monitor-failing; 203.0.113.3/32 is announced)")
+
+
+def test_more_vips_than_one_explanation_has_are_not_passed_over_in_silence() -> None:
+    many = [shown(f"s{number}", "enable_gocast", f"gocast_vip=203.0.113.{number}/32") for number in range(20)]
+    told = explain("203.0.113.0/24", facts(*many))
+    assert told.line.endswith("; 4 more VIPs of it are not looked at: ask for them, or see `consulcast status`")
 
 
 def test_an_address_that_is_under_way() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from consulcast.explain.facts import Facts
 from consulcast.explain.find import MOST, find, nearest
-from tests.explain.world import DNS, facts, shown
+from consulcast.model import AppKey, Reason, Refused, Source
+from tests.explain.world import DNS, facts, failing, shown
 
 NET = ("enable_gocast", "gocast_vip=198.18.0.0/24")
 
@@ -62,6 +63,34 @@ def test_a_prefix_with_many_vips_is_explained_in_part() -> None:
     found = find("203.0.113.0/24", facts(*many))
     assert found is not None
     assert len(found.vips) == MOST
+    assert found.left_out == 99 - MOST
+
+
+def test_of_many_vips_those_that_are_not_to_be_announced_come_first() -> None:
+    many = [
+        shown(f"s{number}", "enable_gocast", f"gocast_vip=203.0.113.{number}/32", "gocast_monitor=consul")
+        for number in range(30)
+    ]
+    found = find("203.0.113.0/24", facts(*many, verdicts={"s29": failing()}))
+    assert found is not None
+    assert str(found.vips[0]) == "203.0.113.29/32"
+
+
+def test_one_who_asks_for_everything_is_not_the_answer_to_everything() -> None:
+    greedy = shown("greedy", "enable_gocast", "gocast_vip=0.0.0.0/0")
+    refused = Refused(AppKey(Source.CONSUL, "greedy"), "greedy", Reason.VIP_NOT_ALLOWED, "never announced")
+    typo = shown("typo", "enable_gocast", "gocast-vip=203.0.113.78/32")
+    known = facts(greedy, typo, shown("net", *NET), shown("dns", *DNS), refuse=(refused,))
+
+    def meant(target: str) -> list[str]:
+        found = find(target, known)
+        assert found is not None
+        return [*map(str, found.vips), *map(str, found.apps)]
+
+    assert meant("203.0.113.78") == ["consul:typo"]
+    assert meant("198.18.0.7") == ["198.18.0.0/24", "consul:net"]
+    assert meant("203.0.113.0/24") == ["203.0.113.10/32", "consul:dns"]
+    assert meant("192.0.2.1") == ["0.0.0.0/0", "consul:greedy"]
 
 
 def test_what_is_written_alike() -> None:

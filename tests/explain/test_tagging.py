@@ -27,6 +27,7 @@ from consulcast.explain.tagging import NearMiss, mentions, near_misses
         ("enabled_gocast", "enable_gocast"),
         ("gocast_enable", None),  # too far: nobody is told to write what he may not have meant
         (" enable_gocast", "enable_gocast"),
+        (" gocast_vip=203.0.113.10/32 ", "gocast_vip=203.0.113.10/32"),
         ("gocast_vip=203.0.113.10/32", None),
         ("enable_gocast", None),
         ("http", None),

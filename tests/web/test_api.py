@@ -332,7 +332,7 @@ def test_drain_is_asked_for_shown_and_ended(client: FlaskClient, daemon: Daemon,
     assert response.status_code == 200
     body = response.json
     assert body is not None
-    assert (body["reason"], body["who"]) == ("upgrade", "this host")
+    assert (body["reason"], body["who"]) == ("upgrade", "somebody on this host")
     (listed,) = client.get("/v1/drains").json["drains"]  # type: ignore[index]
     assert listed["target"] == body["target"]
     assert listed["vips"][0]["vip"] == "203.0.113.10/32"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import time
+from pathlib import Path
 
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -79,3 +82,21 @@ def test_vip_that_is_not_announced_shows_why(client: FlaskClient, daemon: Daemon
     vip = VipView(notation.vip("203.0.113.10/32"), Reason.ADDRESS_FAILED)
     daemon.vips = lambda: [vip]  # type: ignore[method-assign]
     assert figures(client)["vip_announced{reason=address-failed,vip=203.0.113.10/32}"] == 0
+
+
+def test_the_page_names_each_figure_with_its_kind_and_labels_and_no_other(client: FlaskClient, daemon: Daemon) -> None:
+    client.put("/v1/apps/dns", json={"vips": ["203.0.113.10/32"]})
+    daemon.seen = ConsulView("host", True, None, {"catalog": QueryView(time.monotonic()), "health": QueryView()})
+    daemon.instruments.peer(ipaddress.ip_address("198.51.100.1"))
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    written = {
+        name: (kind, set(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in re.findall(r"^\| `(consulcast_\w+)` \| (\w+) \| ([^|]*)\|", page, re.MULTILINE)
+    }
+    shown = {}
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        if family.name.startswith("consulcast_"):
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            shown[name] = (family.type, labels)
+    assert written == shown

@@ -163,8 +163,10 @@ def test_all_is_all() -> None:
 
 def test_caller_is_named_by_token_certificate_or_place_and_can_be_shown() -> None:
     assert caller(WITH_TOKENS, ELSEWHERE, f"Bearer {READ}") == "grafana"
-    assert caller(WITH_TOKENS, HERE, None) == "this host"
-    assert caller(WITH_TOKENS, ROOT, "Bearer wrong") == "this host"
+    assert caller(WITH_TOKENS, HERE, None) == "somebody on this host"
+    assert caller(WITH_TOKENS, ROOT, "Bearer wrong") == "root"
+    assert caller(WITH_TOKENS, Peer("uid 993", here=True, owner=True), None) == "uid 993"
+    assert caller(Access(), Peer("uid 1000", here=True), None) == "uid 1000"
     assert caller(Access(), ELSEWHERE, None) == "198.51.100.9"
     certified = Peer("198.51.100.9", certificate=frozenset({"ops.example.org"}))
     assert caller(Access(clients={}), certified, None) == "ops.example.org"

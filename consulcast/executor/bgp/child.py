@@ -72,6 +72,7 @@ class Child:
         self._kill_reason = ""
         self.pid: int | None = None
         self.last_error = ""
+        self.ended_at = 0.0  # when it last ended, its sessions with it
 
     @staticmethod
     def relay_command(directory: RunDirectory, life: Life) -> tuple[str, ...]:
@@ -142,6 +143,7 @@ class Child:
                 again, said = reason == said, reason
                 self._repairs.found(Kind.EXABGP, f"ExaBGP has ended: {reason}", again=again)
             self._on_end(reason)
+            self.ended_at = time.monotonic()
             pause = next_pause(pause, time.monotonic() - started)
             self._stopping.wait(_FRESH if stood_still else pause)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from consulcast.executor.bgp.errors import RunDirectoryError
 
 _LONGEST_SOCKET_PATH = 107  # bytes, of sockaddr_un
 _LARGEST_LOG = 2**20  # bytes
+_WHO = re.compile(r"^\S+\s+")  # the column with what speaks
 
 
 class RunDirectory:
@@ -59,14 +61,14 @@ class RunDirectory:
             os.truncate(self.log, 0)
 
     def last_log_line(self) -> str:
-        """The last thing that ExaBGP wrote, or an empty string."""
+        """The last thing that ExaBGP wrote in words, or an empty string: it draws lines, too."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - 4096))
                 lines = file.read().decode("ascii", "replace").split("\n")
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next((line.strip() for line in reversed(lines) if re.search(r"\w", _WHO.sub("", line))), "")
 
     def clear(self) -> None:
         """Remove what is secret or of no more use; the log stays."""

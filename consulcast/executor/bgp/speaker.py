@@ -192,3 +192,9 @@ class ExaBgpSpeaker:
     def last_child_error(self) -> str:
         """Why ExaBGP last ended by itself; empty if it never did."""
         return self._child.last_error
+
+    @property
+    def child_trouble(self) -> str:
+        """Why ExaBGP last ended by itself, unless a session has come up since: then it is no reason of anything."""
+        well = any(peer.since > self._child.ended_at for peer in self.peers())
+        return "" if well else self._child.last_error

@@ -72,6 +72,9 @@ def test_the_last_words_are_read_and_the_log_before_is_kept(directory: RunDirect
     assert directory.last_log_line() == ""
     directory.log.write_text("one\nlast words\n\n")
     assert directory.last_log_line() == "last words"
+    directory.log.write_text("peer  refused\noutgoing-20     --------\n")
+    assert directory.last_log_line() == "peer  refused"
+    directory.log.write_text("one\nlast words\n\n")
     directory.begin_log()
     assert directory.last_log_line() == ""
     assert directory.log.with_suffix(".log.1").read_text() == "one\nlast words\n\n"

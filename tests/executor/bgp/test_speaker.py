@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -64,6 +66,18 @@ def test_the_child_is_in_a_session_of_its_own_and_takes_nothing_from_our_environ
     assert b"secret" not in Path(f"/proc/{pid(speaker)}/environ").read_bytes()
     assert os.getsid(pid(speaker)) == pid(speaker)
     assert speaker.last_child_error.startswith("SIGKILL")
+
+
+def test_an_end_of_exabgp_is_no_reason_of_what_comes_after_the_next_session(
+    speaker: ExaBgpSpeaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait(lambda: speaker._child.pid)
+    os.kill(pid(speaker), signal.SIGKILL)
+    wait(lambda: speaker._child.ended_at)
+    assert speaker.child_trouble.startswith("SIGKILL")
+    later = [dataclasses.replace(status, since=time.monotonic()) for status in speaker.peers()]
+    monkeypatch.setattr(speaker, "peers", lambda: later)
+    assert speaker.child_trouble == ""
 
 
 def test_nothing_is_left_after_a_stop_but_the_log(speaker: ExaBgpSpeaker, tmp_path: Path) -> None:
