@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 from bench.measures import MEASURES
 from bench.parts import Part, Run
 from bench.picture import Row, strips
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Side, build
-from integration.lab import Lab
+from bench.world import Side, Site, laboratory
 
 # consulcast answers five changes at once and after that one per second, which protects Consul from it and is not what
 # is measured here. So each host is left alone for some seconds between its rounds, and several pairs take turns.
@@ -25,22 +25,30 @@ def play(run: Run) -> None:
     """Measure."""
     samples: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in MEASURES}
     try:
-        with Lab() as lab:
-            pairs = build(lab, PAIRS)
+        with laboratory() as lab:
+            pairs = Site(lab, 2 * PAIRS).pairs()
             time.sleep(1.0)  # what the start has stirred up settles
-            for done in range(run.rounds):
-                run.say(f"round {done + 1} of {run.rounds}")
-                _round(pairs[done % PAIRS], samples, done // PAIRS % 2 == 1)
+            for done in run.turns(100):
+                run.say(f"round {done + 1}")
+                in_turn(pairs[done % PAIRS], MEASURES, samples, swapped=done // PAIRS % 2 == 1, pairs=PAIRS)
     finally:
         _report(run, samples)
 
 
-def _round(pair: tuple[Side, Side], samples: dict[str, tuple[list[float], list[float]]], swapped: bool) -> None:
-    for name, measure in MEASURES.items():
-        for which in (1, 0) if swapped else (0, 1):  # who goes first changes
+def in_turn(
+    pair: tuple[Side, Side],
+    measures: Mapping[str, Callable[[Side], float]],
+    samples: Mapping[str, tuple[list[float], list[float]]],
+    *,
+    swapped: bool,
+    pairs: int,
+) -> None:
+    """Play the measures once on both sides; ``swapped``: the floor goes first. One of ``pairs`` that take turns."""
+    for name, measure in measures.items():
+        for which in (1, 0) if swapped else (0, 1):
             began = time.monotonic()
             samples[name][which].append(measure(pair[which]))
-            turn = ROUND / (PAIRS * len(MEASURES) * 2)
+            turn = ROUND / (pairs * len(measures) * 2)
             time.sleep(max(0.05, turn - (time.monotonic() - began)))
 
 

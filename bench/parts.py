@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from bench.report import Result, Table, Target
 
+CLOSING = 8.0  # seconds
+
 
 class Overrun(BaseException):
     """A part's time is over. Not an ``Exception``, so that nothing on its way takes it for trouble of its own."""
@@ -38,6 +40,17 @@ class Run:
         """Seconds of its time that are left."""
         return self.until - time.monotonic()
 
+    def turns(self, count: int, share: float = 1.0) -> Iterator[int]:
+        """Count up to ``count``, which is for 100 rounds, but no longer than a share of the time that is left.
+
+        Two at least, so that there is a figure on any machine.
+        """
+        end = time.monotonic() + self.left() * share
+        for done in range(max(2, round(count * self.rounds / 100))):
+            if done > 1 and time.monotonic() > end:
+                return
+            yield done
+
     def say(self, text: str) -> None:
         """Tell somebody at a terminal how far it is."""
         if sys.stderr.isatty():
@@ -46,7 +59,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Part:
-    """One part: ``play`` measures within ``budget`` seconds, its start and end included."""
+    """One part: ``play`` measures within ``budget`` seconds, its start and end included.
+
+    It is interrupted ``CLOSING`` seconds before, so that there is time to put everything away.
+    """
 
     name: str
     title: str
@@ -66,12 +82,12 @@ def select(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
 def play(part: Part, rounds: int, load: Callable[[], float]) -> Run:
     """Play a part to its end, within its time. Whatever goes wrong is in ``result.failed``."""
     began = time.monotonic()
-    run = Run(rounds, began + part.budget, Result(part.name, part.title, load_begin=load()))
+    run = Run(rounds, began + part.budget - CLOSING, Result(part.name, part.title, load_begin=load()))
     try:
-        with bounded(part.budget):
+        with bounded(part.budget - CLOSING):
             part.play(run)
     except Overrun:
-        run.result.failed = f"not done within {part.budget:g} s"
+        run.result.failed = f"not done within its {part.budget:g} s"
     except Exception as error:  # noqa: BLE001 - the other parts go on, and this one's failure is reported
         run.result.failed = f"{type(error).__name__}: {error}"
     run.result.seconds, run.result.load_end = time.monotonic() - began, load()
