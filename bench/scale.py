@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from bench import arrivals
 from bench.latency import in_turn
 from bench.measures import critical_to_withdraw, deregister_to_withdraw, passing_to_announce, tag_to_announce
 from bench.parts import Part, Run
-from bench.population import Member, mixed, ports, prefixes, register
+from bench.population import mixed, ports, prefixes
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Site, laboratory, listening
+from bench.world import Site, laboratory, listening, register_at_once
 from integration.lab import Process
 
 SIZES = (1, 10, 100, 500, 1000)
@@ -65,20 +64,12 @@ class Crowd:
         for place in with_daemon:
             if wanted := ports(members[place.number][self._size :]):
                 self._listeners.append(listening(place.host, wanted))
-        _at_once(self._site.places, {number: members[number][self._size :] for number in members})
+        register_at_once({place: members[place.number][self._size :] for place in self._site.places})
         new = {one for place in with_daemon for one in prefixes(members[place.number][self._size :])}
         arrivals.wait(self._site.tap, new, announced=True, after=after, deadline=30.0)
         self._site.tap.clear()
         self._size = size
         time.sleep(3.0)  # consulcast may ask at once again, and the machine is quiet
-
-
-def _at_once(places: list[Place], members: dict[int, list[Member]]) -> None:
-    threads = [threading.Thread(target=register, args=(place.agent, members[place.number])) for place in places]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def _report(run: Run, samples: Samples) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import signal
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
 
+from bench.population import Member, register
 from integration.lab import Bird, ConsulAgent, Daemon, Host, Lab, NotInTime, Peer, Process, UpdateTap
 from integration.lab.consul import HostConnection, agent_connection
 
@@ -91,6 +93,13 @@ def _request(connection: HTTPConnection, method: str, path: str, data: str | Non
         raise RuntimeError(f"{path}: {response.status} {answer}")
 
 
+def register_at_once(members: Mapping[Place, Sequence[Member]]) -> None:
+    """Register members, on each place its own, at the same time."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(members))) as pool:
+        for done in [pool.submit(register, place.agent, wanted) for place, wanted in members.items()]:
+            done.result()
+
+
 @contextlib.contextmanager
 def laboratory() -> Iterator[Lab]:
     """Make a lab whose processes are killed at its end, all at once: nothing is measured any more."""
@@ -141,7 +150,8 @@ class Place:
         self.prefix = f"203.0.113.{number + 1}/32"
         self.host = lab.host(f"h{number}")
         ends = [f"{self.address}/30", f"{self.router}/30"]
-        lab.link(self.host, tor, *ends, f"2001:db8:0:{number:x}::1/64", f"2001:db8:0:{number:x}::2/64")
+        self.address6 = f"2001:db8:0:{number:x}::1"
+        lab.link(self.host, tor, *ends, f"{self.address6}/64", f"2001:db8:0:{number:x}::2/64")
         self.consul = ConsulAgent(self.host, config=consul)
         self.agent = agent_connection(self.consul)  # kept open: a new one for each write would be measured too
         self.run_dir = lab.dir / f"run-{number}"
@@ -162,9 +172,11 @@ class Place:
             },
         }
 
-    def daemon(self) -> Daemon:
-        """Start the daemon here."""
-        return Daemon(self.host, self.config(), node=self.consul.node)
+    def daemon(self, more: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> Daemon:
+        """Start the daemon here. ``more`` stands beside its configuration; with ``apps``, Consul is not used."""
+        node = "" if "apps" in (more or {}) else self.consul.node
+        warm = {"PYTHONDONTWRITEBYTECODE": ""}  # whatever the bench itself was started with
+        return Daemon(self.host, {**self.config(), **(more or {})}, node=node, env={**warm, **(env or {})})
 
     def consulcast(self, tap: UpdateTap) -> Side:
         """Start the daemon here, as one side of a pair."""
