@@ -18,6 +18,7 @@ from gevent.server import StreamServer
 from consulcast.cli import cli, client, places
 from consulcast.cli.exits import Stop
 from consulcast.cli.places import Place
+from consulcast.unix_connection import UnixConnection
 from consulcast.web import tls, tokens
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
@@ -247,7 +248,7 @@ def test_a_socket_that_is_not_for_this_user_is_no_daemon_that_is_down(
     def denied(self: urllib3.connection.HTTPConnection) -> socket.socket:
         raise urllib3.exceptions.NewConnectionError(self, "denied") from PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(client._UnixConnection, "_new_conn", denied)
+    monkeypatch.setattr(UnixConnection, "_new_conn", denied)
     gone = (Place(path=str(tmp_path / "api.sock")), Place(host="127.0.0.1", port=1))
     monkeypatch.setattr(places, "default", lambda: gone)
     status, output = ask()
