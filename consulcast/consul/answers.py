@@ -65,7 +65,10 @@ class Catalog:
             if around is None:
                 return CATALOG_NODE.decode(body)
             (head, tail), said = around, CatalogNode(frame.node)
-        self._entries.read(body[len(head) : len(body) - len(tail)])
+        try:
+            self._entries.read(body[len(head) : len(body) - len(tail)])
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            return CATALOG_NODE.decode(body)  # it knows what is wrong, if anything is
         if said.services is not self._entries.by_name:
             said = CatalogNode(said.node, self._entries.by_name)
         self._head, self._tail, self._said = head, tail, said

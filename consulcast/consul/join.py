@@ -179,4 +179,4 @@ class Join:
         best, stale = min(found, key=_better_first, default=(missing, None))
         former = self.by_name.get(name)
         since = former.since if former and former.health is best.health else now
-        return kept(former, replace(best, since=since)), stale
+        return kept(former, replace(best, since=since)), kept(self.unknown_names.get(name), stale)

@@ -9,4 +9,4 @@ T = TypeVar("T")
 
 def kept(former: T | None, now: T) -> T:
     """``former``, if ``now`` equals it."""
-    return former if former is not None and former == now else now
+    return former if former is not None and (former is now or former == now) else now

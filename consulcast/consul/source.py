@@ -185,18 +185,19 @@ class ConsulSource:
     def _publish(self, came_at: float) -> None:
         """Swap the state for what the view says now, and have time-bound things looked at when their time comes."""
         before, view, now = self.state, self._view, self._clock()
-        apps, refused, verdicts = before.apps, before.refused, before.verdicts
+        apps, refused, verdicts, by_name = before.apps, before.refused, before.verdicts, before.by_name
         if view.synced:
             apps, refused, verdicts = self._join(view.services, view.checks, now, view.unknown)
+            by_name = self._join.by_name
         if self._next_time() < float("inf"):
             self._open.set()
-        by_name = self._join.by_name if view.synced else before.by_name
         state = ConsulState(
-            *(apps, refused, verdicts, view.stale_since, view.stale_reason, view.synced),
+            *(kept(before.apps, apps), kept(before.refused, refused), kept(before.verdicts, verdicts)),
+            *(view.stale_since, view.stale_reason, view.synced),
             held=kept(before.held, _by_app(apps, view.held)),
-            by_name=by_name,
+            by_name=kept(before.by_name, by_name),
             unknown=kept(before.unknown, _by_app(apps, view.unknown)),
-            unknown_names=self._join.unknown_names,
+            unknown_names=kept(before.unknown_names, self._join.unknown_names),
         )
         if state.synced and not self._answered and all(counts.returns for counts in self.queries.values()):
             self._answered = True

@@ -84,6 +84,13 @@ def test_a_short_catalog_after_a_long_one_and_a_long_one_again(body: bytes) -> N
         assert reader.decode(some) == CATALOG_NODE.decode(some)
 
 
+def test_services_may_become_null_beside_a_long_node() -> None:
+    reader, meta = Catalog(), {"note": "x" * 10_000}
+    full, empty = catalog(Meta=meta), catalog(0, Meta=meta)
+    for body in (full, empty, empty.replace(b"{}", b"null"), full):
+        assert reader.decode(body) == CATALOG_NODE.decode(body)
+
+
 def test_services_that_stand_before_their_node_are_read_as_well() -> None:
     reader = Catalog()
     for changed in (5, 6):
