@@ -12,11 +12,12 @@ import gevent
 class HubTurns:
     """Times each turn of gevent's hub, from the end of one wait for the kernel to the beginning of the next.
 
-    It wakes nobody: libev calls it in turns that there are anyway. ``observe`` is given seconds, and must not wait.
+    It wakes nobody: libev calls it in turns that there are anyway. ``observe`` is given seconds of ``clock``, and must
+    not wait.
     """
 
-    def __init__(self, observe: Callable[[float], None]) -> None:
-        self._observe = observe
+    def __init__(self, observe: Callable[[float], None], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._observe, self._clock = observe, clock
         loop: Any = gevent.get_hub().loop  # its types lack the priorities
         # the first after the wait, and the last before the next, whatever else is due
         self._after = loop.check(ref=False, priority=loop.MAXPRI)
@@ -35,9 +36,9 @@ class HubTurns:
             watcher.close()
 
     def _begin(self) -> None:
-        self._began = time.perf_counter()
+        self._began = self._clock()
 
     def _end(self) -> None:
         if self._began is not None:
-            self._observe(time.perf_counter() - self._began)
+            self._observe(self._clock() - self._began)
             self._began = None
