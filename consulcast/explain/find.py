@@ -1,4 +1,4 @@
-"""What is meant by a target: an app, a service, a VIP, a prefix, an address. Pure."""
+"""What is meant by a target: an app, a service, a VIP, a prefix, an address. Pure, but that others get their turn."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from consulcast.explain.facts import Facts, Shown
 from consulcast.explain.tagging import mentions
+from consulcast.hub import in_turns
 from consulcast.model import AppKey, Interface, Source, Vip
 
 MOST = 16  # VIPs of one explanation
@@ -34,10 +35,10 @@ def nearest(target: str, facts: Facts) -> tuple[str, ...]:
     """Name what is written most alike."""
     names = {str(app.key) for app in facts.asked} | {app.name for app in facts.asked}
     names |= {item.name for item in facts.refused} | {str(item.key) for item in facts.refused}
-    names |= {str(vip) for app in facts.asked for vip in app.vips}
+    names |= {str(vip) for app in in_turns(facts.asked) for vip in app.vips}
     names |= {service.name for service in _services(facts)}
     names |= {service.id for service in _services(facts)}
-    return tuple(difflib.get_close_matches(target, sorted(names), 3))
+    return tuple(difflib.get_close_matches(target, in_turns(sorted(names)), 3))
 
 
 def vips_of(keys: Iterable[AppKey], facts: Facts) -> tuple[Vip, ...]:
@@ -59,10 +60,11 @@ def _without_app(services: Iterable[Shown], facts: Facts) -> tuple[Shown, ...]:
 def _by_name(target: str, facts: Facts) -> Subject | None:
     pairs = [(app.key, app.name) for app in (*facts.apps, *facts.asked)]
     pairs += [(item.key, item.name) for item in facts.refused]
-    exact = [key for key, _ in pairs if str(key) == target]
-    keys = exact or [key for key, name in pairs if target in (key.id, name)]
+    exact = [key for key, _ in in_turns(pairs) if str(key) == target]
+    keys = exact or [key for key, name in in_turns(pairs) if target in (key.id, name)]
     services = _without_app(
-        (item for item in _services(facts) if target in (item.id, item.name, f"{Source.CONSUL}:{item.id}")), facts
+        (item for item in in_turns(_services(facts)) if target in (item.id, item.name, f"{Source.CONSUL}:{item.id}")),
+        facts,
     )
     if not keys and not services:
         return None
@@ -75,10 +77,11 @@ def _by_address(target: str, facts: Facts) -> Subject | None:
         asked = ipaddress.ip_interface(target)
     except ValueError:
         return None
-    known = dict.fromkeys(vip for app in (*facts.apps, *facts.asked) for vip in app.vips)
+    known = dict.fromkeys(vip for app in in_turns((*facts.apps, *facts.asked)) for vip in app.vips)
     vips = _matching(asked, "/" in target, known)
-    keys = tuple(dict.fromkeys(app.key for app in (*facts.apps, *facts.asked) if any(vip in vips for vip in app.vips)))
-    named = [item for item in _services(facts) if any(mentions(tag, asked.ip) for tag in item.tags)]
+    asking = (app for app in in_turns((*facts.apps, *facts.asked)) if any(vip in vips for vip in app.vips))
+    keys = tuple(dict.fromkeys(app.key for app in asking))
+    named = [item for item in in_turns(_services(facts)) if any(mentions(tag, asked.ip) for tag in item.tags)]
     unread = [item.key for item in facts.refused if item.key not in keys and _is_of(item.key, named)]
     services = _without_app(named, facts)
     if not vips and not unread and not services:
@@ -92,7 +95,7 @@ def _is_of(key: AppKey, services: Iterable[Shown]) -> bool:
 
 def _matching(asked: Interface, is_prefix: bool, known: Iterable[Vip]) -> tuple[Vip, ...]:
     """The VIPs that an address or prefix is about: the very one, else those around it, else those inside."""
-    alike = [vip for vip in known if vip.interface.version == asked.version]
+    alike = [vip for vip in in_turns(known) if vip.interface.version == asked.version]
     if is_prefix:
         same = [vip for vip in alike if vip.interface == asked] or [vip for vip in alike if vip.prefix == asked.network]
     else:
