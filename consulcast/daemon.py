@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import __version__, capabilities, descriptors, last_words, tags
+from consulcast import __version__, capabilities, descriptors, garbage, hub, last_words, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.changes import Changes
@@ -110,6 +111,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
+        sys.setswitchinterval(hub.SWITCH)
         logging.getLogger("consulcast").addHandler(self._changes)
         agent = self._config.agent
         # while observing, state and last words are nobody else's: a daemon that acts keeps its own
@@ -309,6 +311,7 @@ class Daemon:
     # -- life --------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        garbage.set_aside()
         self._turns.start()
         self._hooks.start()
         self._service.start()
@@ -333,9 +336,12 @@ class Daemon:
         That is Consul's address, and the host's own: an address that it has got is no VIP any more. One that is gone
         may be back in a moment, and stays the host's own until a reload.
         """
-        trouble = ""
+        trouble, settled = "", False
         while True:
             gevent.sleep(LOOK_AGAIN)
+            if self._reconciler.ever_complete and not settled:
+                garbage.settle()
+                settled = True
             with self._reloading:
                 moved, former = self._locate_consul(), self._network
                 network = former

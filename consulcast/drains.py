@@ -189,11 +189,13 @@ def find(text: str, apps: Iterable[App], drains: Collection[Drain] = ()) -> Targ
 
 def unknown(text: str, apps: Iterable[App]) -> str:
     """Say that nothing has that name, and what has one."""
+    from consulcast.hub import in_turns  # late: a command that reads a drain's target needs no hub
+
     apps = tuple(apps)
     keys = [str(app.key) for app in apps]
     names = list(dict.fromkeys(app.name for app in apps))
     vips = [str(vip) for vip in _vips(apps)]
-    near = difflib.get_close_matches(text[:MAX_TARGET], [*keys, *names, *vips], n=3)
+    near = difflib.get_close_matches(text[:MAX_TARGET], in_turns([*keys, *names, *vips]), n=3)
     lists = [
         f"{word} {', '.join(items[:_SHOWN])}" + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")
         for word, items in (("apps", keys), ("services", names), ("VIPs", vips))

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 
 import gevent
-import msgspec
 
+from consulcast import jsontext
 from consulcast.changes import Change, Changes, Kind
 from consulcast.instruments import Instruments
 from consulcast.monitors.command import Command
@@ -128,7 +128,7 @@ class Hooks:
 
 
 def _text(change: Change) -> bytes:
-    return msgspec.json.encode(EventBody.of(change)) + b"\n"
+    return jsontext.encode(EventBody.of(change)) + b"\n"
 
 
 def _variables(change: Change) -> dict[str, str]:

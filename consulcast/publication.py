@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
-
-from consulcast import __version__
+from consulcast import __version__, jsontext
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import Reason, Vip
 from consulcast.web.view import VipState, VipView
@@ -53,10 +51,10 @@ def publication(
     names: Mapping[Vip, Sequence[str]],
 ) -> Publication:
     """Write how the VIPs and the sessions are. ``names``: those of the apps of each VIP."""
-    keys = {"node": msgspec.json.encode(_node(node, vips, peers))}
+    keys = {"node": jsontext.encode(_node(node, vips, peers))}
     tags: set[str] = set()
     for view in vips:
-        keys[key(view.vip)] = msgspec.json.encode(
+        keys[key(view.vip)] = jsontext.encode(
             {
                 "node": node,
                 "vip": str(view.vip),

@@ -17,10 +17,12 @@ from consulcast.executor.protocols import PeerStatus
 from consulcast.explain.collect import Collector
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.instruments import Instruments
-from consulcast.model import App, AppKey, Health, Intent, IPAddress, Reason, Refused, Source, Stale, Verdict
+from consulcast.kept import Kept
+from consulcast.model import App, AppKey, Draining, Health, IPAddress, Reason, Refused, Source, Stale, Verdict, Vip
 from consulcast.outlook import Outlook
 from consulcast.reconciler import Reconciler
 from consulcast.registration import Registration
+from consulcast.registration_file import Held
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
 from consulcast.vip_status import VipStatus
@@ -45,7 +47,7 @@ _STATES = {
 
 
 class Status:
-    """Answers ``web.view.View`` from the parts; holds nothing of its own but whether there ever was a route."""
+    """Answers ``web.view.View`` from the parts; what it has answered is kept while the parts say the same."""
 
     def __init__(
         self,
@@ -67,6 +69,9 @@ class Status:
         self._registrations, self._reload, self._repairs = registrations, reload, repairs
         self._instruments = instruments
         self._drains = drain_store
+        self._taken: Kept[AppKey, AppView] = Kept(_app)
+        self._refused: Kept[AppKey, AppView] = Kept(_refused)
+        self._vips: Kept[Vip, VipView] = Kept(_vip)
 
     def register(self, registration: Registration, *, vouched: bool) -> AppView | Refused:
         """Register, change in place or renew. What is refused is not kept. Raises ``BadValue``, ``NotStored``."""
@@ -75,7 +80,8 @@ class Status:
         if refused is not None:
             return refused
         self._registrations.put(registration)
-        return self._taken(app, self._core.health.get(app.key))
+        verdict = self._core.health.get(app.key)
+        return _app(app, verdict, verdict.since if verdict else None, self._held(app), self._core.stale.get(app.key))
 
     def unregister(self, name: str) -> bool:
         """Let a registration over HTTP go; tells whether there was one. Raises ``NotStored``."""
@@ -83,28 +89,31 @@ class Status:
 
     def apps(self) -> Sequence[AppView]:
         """Every app of every source, the refused ones too."""
-        registered, health = self._core.registered, self._core.health
-        taken = {app.key for app in registered.apps}
-        views = [self._taken(app, health.get(app.key)) for app in registered.apps]
-        for item in registered.refused:
-            if item.key not in taken:
-                views.append(AppView(item.key, Registration(item.name), AppState.REFUSED, item.reason, item.detail))
-        return views
+        # all as it is now: others get their turn meanwhile
+        registered, health, stale = self._core.registered, self._core.health, self._core.stale
+        taken = self._taken.all(
+            (app.key, (app, verdict, verdict.since if verdict else None, self._held(app), stale.get(app.key)))
+            for app in registered.apps
+            for verdict in (health.get(app.key),)
+        )
+        keys = {app.key for app in registered.apps}
+        return taken + self._refused.all((item.key, (item,)) for item in registered.refused if item.key not in keys)
 
     def vips(self) -> Sequence[VipView]:
         """Every VIP that is asked for."""
-        intents = self._core.plan.intents
-        found = self._reconciler.status().values()
-        return [
-            VipView(item.vip, item.reason, item.detail, keys, self._stale(keys), _drain(item, intent))
-            for item in found
-            for intent in (intents.get(item.vip),)
+        # all as it is now: others get their turn meanwhile
+        found, stale, intents = self._reconciler.status(), self._core.stale, self._core.plan.intents
+        return self._vips.all(
+            (vip, (item, item.flows, keys, intent and intent.drain, _oldest(stale, keys)))
+            for vip, item in found.items()
+            for intent in (intents.get(vip),)
             for keys in (intent.apps if intent else (),)
-        ]
+        )
 
     def drains(self) -> Sequence[DrainView]:
         """Every drain that was asked for over the API."""
-        return [self._view(drain) for drain in self._drains.drains]
+        vips = self.vips()
+        return [self._drained(drain, vips) for drain in self._drains.drains]
 
     def drain(self, target: str, seconds: float | None, reason: str, who: str, force: bool) -> DrainView:
         """Drain, for so many seconds or until it is ended; or change how long and why. ``force``: the absent, too.
@@ -115,7 +124,7 @@ class Status:
         found = drains.find(target, apps, self._drains.drains)
         if found is None and not force:
             raise UnknownTarget(drains.unknown(target, apps))
-        return self._view(self._drains.put(found or Target.read(target), seconds, reason, who))
+        return self._drained(self._drains.put(found or Target.read(target), seconds, reason, who), self.vips())
 
     def undrain(self, target: str) -> None:
         """End a drain. Raises ``BadValue``, ``UnknownTarget``, ``NotStored``."""
@@ -186,35 +195,48 @@ class Status:
         """Why the daemon does not do its work; ``None`` while it does."""
         return None  # a part that fails ends the daemon
 
-    def _taken(self, app: App, verdict: Verdict | None) -> AppView:
-        held = self._registrations.held(app.name) if app.key.source is Source.HTTP else None
-        asked = held.registration if held else Registration.of(app)
-        expires_at = held.expires_at if held else None
-        if verdict is None:
-            return AppView(app.key, asked, AppState.UNKNOWN, Reason.MONITOR_PENDING, expires_at=expires_at)
-        stale = self._stale((app.key,))
-        state = _STATES[verdict.health]
-        since = verdict.since or None  # an app without a monitor has no moment of its own
-        return AppView(app.key, asked, state, verdict.reason, verdict.detail, since, expires_at, stale)
+    def _held(self, app: App) -> Held | None:
+        return self._registrations.held(app.name) if app.key.source is Source.HTTP else None
 
-    def _view(self, drain: Drain) -> DrainView:
+    def _drained(self, drain: Drain, vips: Iterable[VipView]) -> DrainView:
         covered = {app.key for app in self._core.registered.apps if drain.target.covers(app)}
-        return DrainView(drain, tuple(view for view in self.vips() if _concerns(drain.target, view, covered)))
+        return DrainView(drain, tuple(view for view in vips if _concerns(drain.target, view, covered)))
 
-    def _stale(self, apps: Iterable[AppKey]) -> Stale | None:
-        found = [stale for key in apps if (stale := self._core.stale.get(key))]
-        return min(found, key=lambda stale: stale.since, default=None)
+
+def _app(app: App, verdict: Verdict | None, since: float | None, held: Held | None, stale: Stale | None) -> AppView:
+    """``since``: the verdict's, which is not compared with it."""
+    asked = held.registration if held else Registration.of(app)
+    expires_at = held.expires_at if held else None
+    if verdict is None:
+        return AppView(app.key, asked, AppState.UNKNOWN, Reason.MONITOR_PENDING, expires_at=expires_at)
+    state, since = _STATES[verdict.health], since or None  # an app without a monitor has no moment of its own
+    return AppView(app.key, asked, state, verdict.reason, verdict.detail, since, expires_at, stale)
+
+
+def _refused(item: Refused) -> AppView:
+    return AppView(item.key, Registration(item.name), AppState.REFUSED, item.reason, item.detail)
+
+
+def _vip(
+    found: VipStatus, flows: int | None, apps: tuple[AppKey, ...], drain: Draining | None, stale: Stale | None
+) -> VipView:
+    """``flows``: what was found, which is not compared with it."""
+    return VipView(found.vip, found.reason, found.detail, apps, stale, _drain(found, flows, drain))
+
+
+def _oldest(stale: Mapping[AppKey, Stale], apps: Iterable[AppKey]) -> Stale | None:
+    found = [mark for key in apps if (mark := stale.get(key))] if stale else ()
+    return min(found, key=lambda mark: mark.since, default=None)
 
 
 def _concerns(target: Target, view: VipView, covered: Set[AppKey]) -> bool:
     return str(view.vip) == target.name if target.kind is Kind.VIP else not covered.isdisjoint(view.apps)
 
 
-def _drain(found: VipStatus, intent: Intent | None) -> VipDrain | None:
-    drain = intent.drain if intent is not None else None
+def _drain(found: VipStatus, flows: int | None, drain: Draining | None) -> VipDrain | None:
     if drain is None or found.phase is None:
         return None
-    return VipDrain(found.phase, drain.since, drain.lowered_until, drain.until, found.flows)
+    return VipDrain(found.phase, drain.since, drain.lowered_until, drain.until, flows)
 
 
 def _messages(counts: Mapping[str, int]) -> Messages:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import re
+import threading
 from collections.abc import Iterator
 
 import pytest
 
-from integration.lab import Lab
+from integration.lab import Host, Lab
 from integration.lab.browser import Browser, browser, watched
+from integration.lab.consul import HostConnection
 from integration.status_page import PHONE, URL, Scene
 
 HOSTILE = '"><img src=x onerror="document.title=\'owned\'">'
@@ -84,6 +89,76 @@ def test_names_that_others_choose_do_nothing(scene: Scene, chromium: Browser) ->
     assert wrong == []
     scene.consul.deregister(HOSTILE)
     page.context.close()
+
+
+class Stream:
+    """A reader of the stream behind the page."""
+
+    def __init__(self, host: Host) -> None:
+        self._connection = HostConnection(host, "127.0.0.1", 8080, 60)
+        self._connection.request("GET", "/page/stream")
+        self._lines = self._connection.getresponse()
+
+    def wait_row(self, vip: str, word: str) -> None:
+        """Read on until the VIP's row comes with that word; a minute without any line fails."""
+        while line := self._lines.readline():
+            if line.startswith(b"data: {"):
+                rows = json.loads(line.removeprefix(b"data: "))["parts"].get("vips", {}).get("set", {}).values()
+                if any(f">{vip}<" in row and f">{word}<" in row for row in rows):
+                    return
+        raise AssertionError("the stream has ended")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def restless(host: Host) -> Iterator[None]:
+    """An app that comes and goes, and the API's answers asked for, for as long as the block lasts."""
+    connection, over = HostConnection(host, "127.0.0.1", 8080, 60), threading.Event()
+    urls = ("/register?name=comes&vip=203.0.113.99/32", "/v1/apps", "/metrics", "/unregister?name=comes", "/v1/events")
+    statuses: set[int] = set()
+
+    def ask() -> None:
+        for url in itertools.cycle(urls):
+            if over.wait(0.05):
+                return
+            connection.request("GET", url)
+            answer = connection.getresponse()
+            answer.read()
+            statuses.add(answer.status)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        connection.close()
+    assert statuses == {200}
+
+
+def test_all_of_ten_who_look_are_told_of_each_change_while_there_are_others(scene: Scene, chromium: Browser) -> None:
+    pages = [scene.page(chromium) for _ in range(2)]
+    wrong = [watched(page) for page in pages]
+    for page in pages:
+        page.get_by_text("Live", exact=True).wait_for()
+    streams = [Stream(scene.host) for _ in range(8)]
+    with restless(scene.host):
+        for status, word in (("critical", "down"), ("passing", "announced")) * 3:
+            scene.consul.update_check(status, service_id="web", output="a change")
+            for stream in streams:
+                stream.wait_row("203.0.113.15/32", word)
+            for page in pages:
+                page.locator("tr", has_text="203.0.113.15/32").first.get_by_text(word).first.wait_for()
+            scene.bird.wait_route("203.0.113.15/32", present=word == "announced")
+    for page in pages:
+        page.get_by_text("Live", exact=True).wait_for()
+        page.context.close()
+    for stream in streams:
+        stream.close()
+    assert wrong == [[], []]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,12 +1,17 @@
-"""How late the hub is."""
+"""How late the hub is, and that what takes long lets it go on."""
 
 from __future__ import annotations
 
+import itertools
+import socket
 import time
 
 import gevent
+import pytest
+from gevent import socket as green
 
-from consulcast.hub import HubTurns
+from consulcast import hub
+from consulcast.hub import HubTurns, breathe, in_turns
 
 
 def _busy(seconds: float) -> None:
@@ -46,3 +51,73 @@ def test_it_wakes_nobody() -> None:
         assert loop is not None
     finally:
         timing.stop()
+
+
+PIECE = 0.0005  # seconds that a piece of work takes at least
+PIECES = 300
+
+
+class Work:
+    """Work in pieces, beside a ticker of 2 ms and a reader that each piece sends a byte to; what happened, in order."""
+
+    def __init__(self, jobs: int) -> None:
+        self.happened: list[str] = []
+        self.done: list[int] = [0] * jobs
+        ours, theirs = socket.socketpair()
+        with ours, green.socket(theirs.family, theirs.type, fileno=theirs.detach()) as read:
+            others: list[gevent.Greenlet[..., None]] = [gevent.spawn(self._tick), gevent.spawn(self._read, read)]
+            gevent.sleep(0.01)
+            self.happened.clear()
+            self._ours = ours
+            work = [gevent.spawn(self._do, job, PIECES // jobs) for job in range(jobs)]
+            with gevent.Timeout(60):
+                gevent.joinall(work, raise_error=True)
+            gevent.killall(others)
+
+    def _tick(self) -> None:
+        while True:
+            gevent.sleep(0.002)
+            self.happened.append("tick")
+
+    def _read(self, read: green.socket) -> None:
+        while read.recv(4096):
+            self.happened.append("read")
+
+    def _do(self, job: int, pieces: int) -> None:
+        for _ in in_turns(range(pieces)):
+            _busy(PIECE)
+            self.happened.append("piece")
+            self.done[job] += 1
+            self._ours.send(b"x")
+
+    def most_between(self, what: str) -> int:
+        """How many pieces were done at most before ``what`` was served again."""
+        served = (one for one in self.happened if one in ("piece", what))
+        return max(len(list(run)) for kind, run in itertools.groupby(served) if kind == "piece")
+
+
+def test_timers_and_sockets_are_served_during_long_work_in_pieces() -> None:
+    """``gevent.sleep(0)`` in the place of ``breathe`` serves them once in 50 pieces and more."""
+    work = Work(1)
+    assert work.done == [PIECES]
+    assert work.most_between("tick") <= 16
+    assert work.most_between("read") <= 16
+
+
+def test_ten_who_work_at_once_are_in_nobodys_way_longer_than_one() -> None:
+    work = Work(10)
+    assert work.done == [PIECES // 10] * 10
+    # of a turn: four pieces of the first, and one of each of the others; each alone would have its four
+    assert work.most_between("tick") <= 32
+    assert work.most_between("read") <= 32
+
+
+def test_a_turn_that_was_not_long_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(hub, "SLICE", 3600.0)
+    gevent.spawn(seen.append, "another")
+    breathe()
+    assert seen == []
+    monkeypatch.setattr(hub, "SLICE", 0.0)
+    breathe()
+    assert seen == ["another"]

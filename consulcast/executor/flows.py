@@ -18,6 +18,7 @@ from gevent.event import Event
 from consulcast.executor import sockets
 from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.nat import conntrack
+from consulcast.hub import breathe
 from consulcast.model import Interface
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def count(vips: Collection[Interface]) -> Mapping[Interface, int]:
         of_version = [vip for vip in vips if vip.version == version]
         for portion in chain(_sockets(of_version, version), conntrack.open_to(of_version, version)):
             found.update(portion)
-            gevent.sleep(0)
+            breathe()
     return {vip: sum(found[address] for address in _addresses(vip, found)) for vip in vips}
 
 

@@ -1,4 +1,4 @@
-"""What is meant by a target: an app, a service, a VIP, a prefix, an address. Pure."""
+"""What is meant by a target: an app, a service, a VIP, a prefix, an address. Pure, but that others get their turn."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from consulcast.explain.facts import Facts, Shown
 from consulcast.explain.tagging import mentions
+from consulcast.hub import in_turns
 from consulcast.model import AppKey, Interface, Source, Vip
 
 MOST = 16  # VIPs of one explanation
@@ -35,10 +36,10 @@ def nearest(target: str, facts: Facts) -> tuple[str, ...]:
     """Name what is written most alike."""
     names = {str(app.key) for app in facts.asked} | {app.name for app in facts.asked}
     names |= {item.name for item in facts.refused} | {str(item.key) for item in facts.refused}
-    names |= {str(vip) for app in facts.asked for vip in app.vips}
+    names |= {str(vip) for app in in_turns(facts.asked) for vip in app.vips}
     names |= {service.name for service in _services(facts)}
     names |= {service.id for service in _services(facts)}
-    return tuple(difflib.get_close_matches(target, sorted(names), 3))
+    return tuple(difflib.get_close_matches(target, in_turns(sorted(names)), 3))
 
 
 def vips_of(keys: Iterable[AppKey], facts: Facts) -> tuple[Vip, ...]:
@@ -67,10 +68,11 @@ def _without_app(services: Iterable[Shown], facts: Facts) -> tuple[Shown, ...]:
 def _by_name(target: str, facts: Facts) -> Subject | None:
     pairs = [(app.key, app.name) for app in (*facts.apps, *facts.asked)]
     pairs += [(item.key, item.name) for item in facts.refused]
-    exact = [key for key, _ in pairs if str(key) == target]
-    keys = exact or [key for key, name in pairs if target in (key.id, name)]
+    exact = [key for key, _ in in_turns(pairs) if str(key) == target]
+    keys = exact or [key for key, name in in_turns(pairs) if target in (key.id, name)]
     services = _without_app(
-        (item for item in _services(facts) if target in (item.id, item.name, f"{Source.CONSUL}:{item.id}")), facts
+        (item for item in in_turns(_services(facts)) if target in (item.id, item.name, f"{Source.CONSUL}:{item.id}")),
+        facts,
     )
     if not keys and not services:
         return None
@@ -85,10 +87,11 @@ def _by_address(target: str, facts: Facts) -> Subject | None:
         asked = ipaddress.ip_interface(target)
     except ValueError:
         return None
-    named = [item for item in _services(facts) if any(mentions(tag, asked.ip) for tag in item.tags)]
+    named = [item for item in in_turns(_services(facts)) if any(mentions(tag, asked.ip) for tag in item.tags)]
     matching = _matching(asked, "/" in target, facts, bool(named))
     vips = _those_that_matter(matching, facts)
-    keys = tuple(dict.fromkeys(app.key for app in (*facts.apps, *facts.asked) if any(vip in vips for vip in app.vips)))
+    asking = (app for app in in_turns((*facts.apps, *facts.asked)) if any(vip in vips for vip in app.vips))
+    keys = tuple(dict.fromkeys(app.key for app in asking))
     unread = [item.key for item in facts.refused if item.key not in keys and _is_of(item.key, named)]
     services = _without_app(named, facts)
     if not vips and not unread and not services:
@@ -106,9 +109,9 @@ def _matching(asked: Interface, is_prefix: bool, facts: Facts, named: bool) -> t
     ``named``: it stands in a tag, so that nothing is meant that is merely around it. What is refused is around nothing
     while something else is: one who asks for 0.0.0.0/0 would be the answer to every question.
     """
-    taken = dict.fromkeys(vip for app in facts.apps for vip in app.vips)
-    known = dict.fromkeys((*taken, *(vip for app in facts.asked for vip in app.vips)))
-    alike = [vip for vip in known if vip.interface.version == asked.version]
+    taken = dict.fromkeys(vip for app in in_turns(facts.apps) for vip in app.vips)
+    known = dict.fromkeys((*taken, *(vip for app in in_turns(facts.asked) for vip in app.vips)))
+    alike = [vip for vip in in_turns(known) if vip.interface.version == asked.version]
     if is_prefix:
         same = [vip for vip in alike if vip.interface == asked] or [vip for vip in alike if vip.prefix == asked.network]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import gevent
@@ -9,6 +10,7 @@ import msgspec
 from flask import Blueprint, Response, g, request
 from gevent.lock import BoundedSemaphore
 
+from consulcast import jsontext
 from consulcast.drains import UnknownTarget, check_reason, lifetime
 from consulcast.explain.explanation import Unknown
 from consulcast.model import Refused, Source
@@ -16,18 +18,14 @@ from consulcast.registration import MAX_TEXT, check_name
 from consulcast.web.bodies import (
     AppBody,
     AppRequest,
-    AppsBody,
     ConsulBody,
     DrainBody,
     DrainRequest,
-    DrainsBody,
     ExplanationBody,
     PeerBody,
-    PeersBody,
     PlanBody,
     StatusBody,
     VipBody,
-    VipsBody,
 )
 from consulcast.web.errors import Failed, Problem, refused
 from consulcast.web.guard import VOUCHED
@@ -45,7 +43,7 @@ def blueprint(view: View) -> Blueprint:
 
     @urls.get("/v1/apps")
     def apps() -> Response:
-        return _json(AppsBody([AppBody.of(app) for app in view.apps()]))
+        return _list("apps", map(AppBody.of, view.apps()))
 
     @urls.get("/v1/apps/<anything:name>")
     def app(name: str) -> Response:
@@ -71,7 +69,7 @@ def blueprint(view: View) -> Blueprint:
 
     @urls.get("/v1/drains")
     def drains() -> Response:
-        return _json(DrainsBody([DrainBody.of(drain) for drain in view.drains()]))
+        return _list("drains", map(DrainBody.of, view.drains()))
 
     @urls.put("/v1/drains/<anything:name>")
     def drain(name: str) -> Response:
@@ -92,11 +90,11 @@ def blueprint(view: View) -> Blueprint:
 
     @urls.get("/v1/vips")
     def vips() -> Response:
-        return _json(VipsBody([VipBody.of(vip) for vip in view.vips()]))
+        return _list("vips", map(VipBody.of, view.vips()))
 
     @urls.get("/v1/peers")
     def peers() -> Response:
-        return _json(PeersBody([PeerBody.of(peer) for peer in view.peers()]))
+        return _list("peers", map(PeerBody.of, view.peers()))
 
     @urls.get("/v1/consul")
     def consul() -> Response:
@@ -166,5 +164,9 @@ def _unknown(view: View, name: str) -> Failed:
     return Failed(404, Problem.NOT_FOUND, f"no app {name!r} is registered over HTTP{hint}")
 
 
-def _json(body: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(body) + b"\n", content_type="application/json")
+def _json(body: object) -> Response:
+    return Response(jsontext.encode(body) + b"\n", content_type="application/json")
+
+
+def _list(name: str, bodies: Iterable[msgspec.Struct]) -> Response:
+    return _json({name: jsontext.pieces(bodies)})

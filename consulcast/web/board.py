@@ -2,7 +2,7 @@
 
 A part is an ordered list of pieces (rows, boxes, lines of the timeline), each with a key. A piece is rendered when
 what it shows is new; a reader who has the former version is sent the pieces that differ. Nothing here holds the hub
-for long: between some pieces everybody else gets a turn. It runs in the requests' own greenlets, so that an error in
+for long: between two pieces others get their turn. It runs in the requests' own greenlets, so that an error in
 it ends a request and not the daemon.
 """
 
@@ -13,23 +13,26 @@ import hashlib
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
-import msgspec
 from gevent.lock import BoundedSemaphore
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from consulcast import jsontext
 from consulcast.changes import Change, Kind
 from consulcast.executor.protocols import PeerStatus
+from consulcast.hub import breathe, in_turns
 from consulcast.logtext import shown
 from consulcast.web import picture
-from consulcast.web.picture import Facts, Query
+from consulcast.web.picture import Facts, Flow, Query
 from consulcast.web.view import AppView, View, VipView
 
+T = TypeVar("T")
 Meaning = Callable[[str], str]  # of a reason's code: what it means and what to do; empty: not known
 
 ROWS = 100  # of a table at a time
@@ -37,8 +40,7 @@ CHANGES = 40  # in the timeline
 LONGEST = 1000  # characters of a value that are on the page; all of it is in the API
 SHORT = 160  # characters that are shown at once
 FEEDS = 32  # queries whose parts are kept
-PIECES = 1000  # rendered ones that are kept
-AT_ONCE = 10  # pieces that are rendered before others get their turn
+PIECES = 2000  # rendered ones that are kept
 
 HEARTBEAT = 5.0  # seconds after which is looked though no change was told of
 SETTLE = 0.05  # seconds in which what belongs together comes together
@@ -47,11 +49,6 @@ SHARE = 20  # times as long as a look takes is waited until the next: a twentiet
 SLOWEST = 3.0  # seconds between two looks at most, while there are changes
 
 Part = Mapping[str, str]  # HTML by key, in order
-
-
-def breathe() -> None:
-    """Let everybody else have a turn."""
-    gevent.sleep(0)
 
 
 @dataclass(slots=True)
@@ -87,7 +84,6 @@ class Board:
         )
         self.environment.globals.update(SHORT=SHORT)
         self._macros: Any = self.environment.get_template("pieces.html").module
-        self.rendered = 0  # pieces since the start
 
     # -- for readers -----------------------------------------------------------------------------------------------
 
@@ -116,7 +112,7 @@ class Board:
         return f"{self._boot}.{version}"
 
     def follow(self, query: Query, known: str) -> Iterator[bytes]:
-        """Give what has changed since the version ``known``, for ever; empty: nothing has for a while."""
+        """Give what has changed since the version ``known``, as events, for ever; empty: nothing has for a while."""
         while True:
             feed = self.look(query)
             yield self._since(feed, known)
@@ -136,7 +132,9 @@ class Board:
         return feed.whole
 
     def _message(self, feed: Feed, parts: Mapping[str, Mapping[str, object]]) -> bytes:
-        return msgspec.json.encode({"version": self.name(feed), "now": round(time.time(), 1), "parts": parts})
+        """Write an event, once for all who are sent it."""
+        body = {"version": self.name(feed), "now": round(time.time(), 1), "parts": parts}
+        return b"data: %s\n\n" % jsontext.encode(body)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -144,13 +142,9 @@ class Board:
         view = self._view
         number = view.changes.number
         changes = tuple(reversed(view.changes.after(number - CHANGES)))
-        apps = view.apps()
+        apps = picture.sorted_apps(view.apps(), breathe)
         breathe()
-        apps = picture.sorted_apps(apps)
-        breathe()
-        vips = view.vips()
-        breathe()
-        vips = picture.sorted_vips(vips)
+        vips = picture.sorted_vips(view.vips(), breathe)
         breathe()
         return Facts(apps, vips, view.peers(), view.consul(), changes, view.ready() or "", number)
 
@@ -172,11 +166,10 @@ class Board:
         flow = picture.flow(facts, apps, vips, breathe)
         page = slice(query.start, query.start + ROWS)
         some_apps, some_vips = apps[page], vips[page]
-        seen = Counter(picture.word_of_vip(vip) for vip in facts.vips), Counter(app.state.value for app in facts.apps)
-        tones = {picture.word_of_vip(vip): picture.tone_of_vip(vip) for vip in facts.vips}
-        tones |= {app.state.value: picture.tone_of_app(app) for app in facts.apps}
-        counts = tuple(tuple((word, tones[word], number) for word, number in sorted(count.items())) for count in seen)
-        breathe()
+        counts = (
+            _counted(facts.vips, picture.state_of_vip),
+            _counted(facts.apps, picture.state_of_app),
+        )
         reasons = sorted({app.reason.value for app in some_apps} | {vip.reason.value for vip in some_vips})
         meanings = [(code, text) for code in reasons if (text := self._meaning(code))]
         known = frozenset(code for code, _ in meanings)
@@ -184,20 +177,28 @@ class Board:
             "summary": self._part("summary", [("summary", picture.sentence(facts.vips))]),
             "notices": self._part("notice", ((notice.text[:LONGEST], notice) for notice in picture.notices(facts))),
             "counts": self._part("counts", [(_query_key(query), (*counts, query))]),
-            "flow": self._part("flow", [(_query_key(query), flow)]),
-            "vips": self._part("vip", ((str(vip.vip), (vip, self._since_of(vip), known)) for vip in some_vips)),
+            "flow": self._part("flow", [(_query_key(query), self._drawn(flow))]),
+            "vips": self._part("vip", ((str(vip.vip), self._row(vip, vip.reason in known)) for vip in some_vips)),
             "vips-more": self._part("more", [(_query_key(query, "vips"), (len(some_vips), len(vips), ROWS, query))]),
-            "apps": self._part("app", ((str(app.key), (app, known)) for app in some_apps)),
+            "apps": self._part("app", ((str(app.key), (app, app.reason in known)) for app in some_apps)),
             "apps-more": self._part("more", [(_query_key(query, "apps"), (len(some_apps), len(apps), ROWS, query))]),
             "peers": self._part("peer", ((str(peer.address), peer) for peer in facts.peers)),
             "changes": self._part("change", ((str(change.number), change) for change in facts.changes)),
             "reasons": self._part("meaning", ((code, (code, text)) for code, text in meanings)),
         }
 
-    def _since_of(self, vip: VipView) -> float | None:
-        """When a VIP last changed: a time of the wall clock."""
+    def _row(self, vip: VipView, known: bool) -> tuple[VipView, float | None, bool]:
+        """What a VIP's row is made of: with when it last changed, a time of the wall clock."""
         changes = self._view.changes.of(Kind.VIP, str(vip.vip))
-        return changes[-1].at if changes else None
+        return vip, changes[-1].at if changes else None, known
+
+    def _drawn(self, flow: Flow) -> tuple[Sequence[Sequence[str]], object]:
+        """Render each box: few of them are new at a time, and all are much for one turn."""
+        columns = [
+            [Markup(self._piece("node", f"{number} {box.name} {box.word}", box)) for box in column]
+            for number, column in enumerate(flow.columns)
+        ]
+        return columns, flow.lines
 
     def _part(self, macro: str, pieces: Iterable[tuple[str, object]]) -> Part:
         return {_key(name): self._piece(macro, _key(name), value) for name, value in pieces}
@@ -207,15 +208,21 @@ class Board:
         if former is not None and former[0] == value:
             self._pieces.move_to_end((macro, key))
             return former[1]
-        html = str(getattr(self._macros, macro)(key, value)).strip()
+        html = self._render(macro, key, value)
         self._pieces[macro, key] = (value, html)
         self._pieces.move_to_end((macro, key))
         while len(self._pieces) > PIECES:
             self._pieces.popitem(last=False)
-        self.rendered += 1
-        if self.rendered % AT_ONCE == 0:
-            breathe()
+        breathe()
         return html
+
+    def _render(self, macro: str, key: str, value: object) -> str:
+        return str(getattr(self._macros, macro)(key, value)).strip()
+
+
+def _counted(things: Iterable[T], state: Callable[[T], picture.State]) -> tuple[tuple[str, str, int], ...]:
+    found = Counter(state(thing) for thing in in_turns(things))
+    return tuple((word, tone, number) for (word, tone), number in sorted(found.items()))
 
 
 def _difference(former: Part, part: Part) -> dict[str, object]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-import msgspec
 from flask import Flask, Response, request
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from consulcast import jsontext
 from consulcast.kept_file import NotStored
 from consulcast.model import Refused
 from consulcast.notation import BadValue
@@ -48,7 +48,7 @@ class Error(Struct):
 
     def encode(self) -> bytes:
         """As JSON."""
-        return msgspec.json.encode(self) + b"\n"
+        return jsontext.encode(self) + b"\n"
 
 
 class Failed(Exception):

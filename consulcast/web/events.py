@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-import msgspec
 from flask import Blueprint, Response, request
 
+from consulcast import jsontext
 from consulcast.changes import LAST, Change, Changes, Kind
-from consulcast.web.bodies import EventBody, EventsBody
+from consulcast.hub import in_turns
+from consulcast.web.bodies import EventBody
 from consulcast.web.errors import Failed, Problem
 
 STREAMS = 32  # that may be open at a time
@@ -25,14 +27,15 @@ def blueprint(changes: Changes) -> Blueprint:
         kind, subject = request.args.get("kind"), request.args.get("subject")
         if kind is not None and kind not in set(Kind):
             raise Failed(400, Problem.BAD_REQUEST, f"no kind {kind!r}: {', '.join(Kind)}")
+        last = changes.number  # there may be more by when these are written
         found = [
             change
             for change in changes.after(_number("after", request.args.get("after")))
             if kind in (None, change.kind) and subject in (None, change.subject)
         ]
         newest = found[-max(1, _number("limit", request.args.get("limit"), LAST)) :]
-        body = EventsBody([EventBody.of(change) for change in newest], changes.number)
-        return Response(msgspec.json.encode(body) + b"\n", content_type="application/json")
+        body = {"events": jsontext.pieces(map(EventBody.of, newest)), "last": last}
+        return Response(jsontext.encode(body) + b"\n", content_type="application/json")
 
     @urls.get("/v1/events/stream")
     def stream() -> Response:
@@ -48,7 +51,7 @@ def blueprint(changes: Changes) -> Blueprint:
                 # A browser that comes back after a restart of ours knows a number that there is not yet.
                 yield b"retry: 1000\n\n"
                 for news in changes.follow(after if after <= changes.number else 0, HEARTBEAT):
-                    yield b"".join(map(_event, news)) or b": nothing new\n\n"
+                    yield _events(news) or b": nothing new\n\n"
             finally:
                 open_streams.discard(mine)
 
@@ -57,8 +60,13 @@ def blueprint(changes: Changes) -> Blueprint:
     return urls
 
 
+def _events(changes: Iterable[Change]) -> bytes:
+    return b"".join(_event(change) for change in in_turns(changes))
+
+
+@lru_cache(maxsize=LAST)  # once for all who listen
 def _event(change: Change) -> bytes:
-    return b"id: %d\ndata: %s\n\n" % (change.number, msgspec.json.encode(EventBody.of(change)))
+    return b"id: %d\ndata: %s\n\n" % (change.number, jsontext.encode(EventBody.of(change)))
 
 
 def _number(name: str, text: str | None, default: int = 0) -> int:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import gevent
 from gevent.pywsgi import WSGIHandler
 
+from consulcast.hub import breathe
 from consulcast.web.errors import of_status
 from consulcast.web.limits import Limits
 from consulcast.web.rights import Peer
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINGER_TIME = 0.5  # seconds to take what a refused client still sends: closing at once would lose it the answer
-_AT_ONCE = 4096  # bytes that are looked at before others get their turn
+_FRAMING = 4096  # bytes that the framing of an empty body may have
+_AT_ONCE = 256  # bytes that are taken without a look at the time
 
 _HEADERS = "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n{}\r\n"
 _PHRASES = {
@@ -99,7 +101,7 @@ class _BodyBytes:
             raise Refuse(413)
         if self._pause < 0:
             self._pause = _AT_ONCE
-            gevent.sleep(0)
+            breathe()
         return data
 
 
@@ -112,7 +114,7 @@ class Handler(WSGIHandler):
     def handle_one_request(self) -> Any:
         """Serve one request; returns ``True`` where another may follow."""
         self._limits = limits = self.server.door.settings.limits
-        gevent.sleep(0)  # a client that sends one request on the heels of the other must not be alone with the hub
+        breathe()  # a client that sends one request on the heels of the other must not be alone with the hub
         try:
             first = gevent.with_timeout(limits.idle_time, self.rfile.peek, 1, timeout_value=b"")
         except OSError:
@@ -203,7 +205,7 @@ class Handler(WSGIHandler):
         body = b""
         if self.wsgi_input is not None:
             # A chunked body's framing may take as much again.
-            self.wsgi_input.rfile = cast(Any, _BodyBytes(self.rfile, 2 * most + _AT_ONCE))
+            self.wsgi_input.rfile = cast(Any, _BodyBytes(self.rfile, 2 * most + _FRAMING))
             try:
                 body = self.wsgi_input.read(most + 1)
             except ValueError:  # a chunk without a size
@@ -229,7 +231,7 @@ class Handler(WSGIHandler):
             self.socket.sendall(answer)
             self.socket.shutdown(socket.SHUT_WR)
             while self.socket.recv(65536):
-                gevent.sleep(0)
+                breathe()
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         self._why = ex if isinstance(ex, Refuse) else Refuse(400)

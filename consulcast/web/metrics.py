@@ -13,10 +13,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from consulcast import __version__
 from consulcast.consul.errors import KINDS
 from consulcast.executor.protocols import SessionState
+from consulcast.hub import in_turns
 from consulcast.web.view import ConsulView, View, VipState
 
 L = TypeVar("L", bound=tuple[str, ...])  # values of labels
@@ -55,15 +57,15 @@ class Figures(Collector):
             yield from _consul(consul)
         repairs = {(kind,): number for kind, number in self._view.repairs().items()}
         yield counter("repairs", "Things found other than they should be, and repaired.", ("kind",), repairs)
-        yield from self._view.measured()
+        yield from map(_slow, self._view.measured())
 
     def _apps_and_vips(self) -> Iterator[Metric]:
-        apps = Counter((app.key.source.value, app.state.value, app.reason.value) for app in self._view.apps())
+        found_apps, found = self._view.apps(), self._view.vips()
+        apps = Counter((app.key.source.value, app.state.value, app.reason.value) for app in in_turns(found_apps))
         yield gauge("apps", "Apps by where they come from and how they are.", ("source", "state", "reason"), apps)
-        found = self._view.vips()
-        vips = Counter((vip.state.value, vip.reason.value) for vip in found)
+        vips = Counter((vip.state.value, vip.reason.value) for vip in in_turns(found))
         yield gauge("vips", "VIPs by how they are on this host.", ("state", "reason"), vips)
-        announced = {(str(vip.vip), vip.reason.value): vip.state is VipState.ANNOUNCED for vip in found}
+        announced = {(str(vip.vip), vip.reason.value): vip.state is VipState.ANNOUNCED for vip in in_turns(found)}
         yield gauge("vip_announced", "Whether the VIP is announced, and why it is not.", ("vip", "reason"), announced)
 
     def _peers(self) -> Iterator[Metric]:
@@ -113,6 +115,18 @@ def counter(name: str, what: str, labels: Sequence[str], values: Mapping[L, floa
 
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[L, float]) -> Metric:
-    for labels, value in values.items():
+    for labels, value in in_turns(values.items()):
         family.add_metric(labels, value)
-    return family
+    return _slow(family)
+
+
+def _slow(metric: Metric) -> Metric:
+    metric.samples = _Samples(metric.samples)
+    return metric
+
+
+class _Samples(list[Sample]):
+    """Others get their turn while these are written: a thousand VIPs are a thousand of them."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        return in_turns(super().__iter__())

@@ -87,7 +87,7 @@ def blueprint(view: View, meaning: Meaning = _nothing) -> Blueprint:
             try:
                 yield b"event: files\ndata: %s\n\n" % " ".join(one.url for one in files.values()).encode()
                 for news in board.follow(query, known):
-                    yield b"data: %s\n\n" % news if news else b"event: alive\ndata: %d\n\n" % time.time()
+                    yield news or b"event: alive\ndata: %d\n\n" % time.time()
             finally:
                 streams.discard(mine)
 

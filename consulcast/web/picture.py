@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from consulcast.changes import Change
 from consulcast.executor.protocols import PeerStatus, SessionState
+from consulcast.logtext import shown
 from consulcast.model import AppKey, Reason, Source
 from consulcast.web.view import AppState, AppView, ConsulView, VipState, VipView
 from consulcast.wording import counted
 
 T = TypeVar("T")
 K = TypeVar("K")
+Breathe: TypeAlias = Callable[[], None]  # called between small pieces of work: others get their turn
 
 NODES = 12  # of a column, before those that are well are summed up
 PROBLEMS = 8  # that are then shown one by one
@@ -29,6 +31,8 @@ class Tone(StrEnum):
     WAIT = "wait"  # not known, or under way
     DRAIN = "drain"  # taken away because somebody wanted it
 
+
+State: TypeAlias = tuple[str, Tone]
 
 _RANK = {Tone.BAD: 0, Tone.WAIT: 1, Tone.DRAIN: 2, Tone.OK: 3}
 _WANTED = {Reason.DRAINING, Reason.WITHDRAWING}
@@ -59,6 +63,21 @@ def tone_of_peer(peer: PeerStatus) -> Tone:
     return Tone.OK if peer.state is SessionState.UP else Tone.BAD
 
 
+def state_of_app(app: AppView) -> State:
+    """An app's state in one word, and its tone."""
+    return app.state.value, tone_of_app(app)
+
+
+def state_of_vip(vip: VipView) -> State:
+    """A VIP's."""
+    return word_of_vip(vip), tone_of_vip(vip)
+
+
+def state_of_peer(peer: PeerStatus) -> State:
+    """A peer's."""
+    return peer.state.value, tone_of_peer(peer)
+
+
 _GOOD = {"announced", "passing", "peer-up", "registered", "started", "reloaded", "consul-synced", "consul-believed"}
 _ON_PURPOSE = {"draining", "withdrawing", "removed", "drain-begun", "drain-ended", "stopping"}
 
@@ -85,19 +104,28 @@ class Facts:
     number: int = 0
 
 
-def sorted_apps(apps: Iterable[AppView]) -> list[AppView]:
+def sorted_apps(apps: Iterable[AppView], breathe: Breathe) -> list[AppView]:
     """Problems first, then by name."""
-    return sorted(apps, key=lambda app: (_RANK[tone_of_app(app)], app.stale is None, app.asked.name, app.key))
+    return _sorted(apps, lambda app: (_RANK[tone_of_app(app)], app.stale is None, app.asked.name, app.key), breathe)
 
 
-def sorted_vips(vips: Iterable[VipView]) -> list[VipView]:
+def sorted_vips(vips: Iterable[VipView], breathe: Breathe) -> list[VipView]:
     """Problems first, then by address."""
 
     def order(vip: VipView) -> tuple[object, ...]:
         at = vip.vip.interface
         return _RANK[tone_of_vip(vip)], vip.stale is None, at.version, int(at), at.network.prefixlen
 
-    return sorted(vips, key=order)
+    return _sorted(vips, order, breathe)
+
+
+def _sorted(things: Iterable[T], order: Callable[[T], tuple[object, ...]], breathe: Breathe) -> list[T]:
+    ordered: list[tuple[Any, int, T]] = []
+    for number, thing in enumerate(things):
+        ordered.append((order(thing), number, thing))
+        breathe()
+    ordered.sort()
+    return [thing for _, _, thing in ordered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +140,21 @@ class Query:
         return bool(self.text or self.state)
 
 
-def chosen(facts: Facts, query: Query, breathe: Callable[[], None]) -> tuple[Sequence[AppView], Sequence[VipView]]:
+def chosen(facts: Facts, query: Query, breathe: Breathe) -> tuple[Sequence[AppView], Sequence[VipView]]:
     """Return the apps and VIPs that are asked for, each with what belongs to it on the other side."""
     if not query:
         return facts.apps, facts.vips
     text = query.text.casefold()
     apps, vips = set(), set()
-    for number, app in enumerate(facts.apps):
-        if number % 100 == 0:
-            breathe()
+    for app in facts.apps:
+        breathe()
         words = (app.asked.name, str(app.key), app.reason, app.detail, *app.asked.vips)
-        if query.state in ("", app.state) and (not text or any(text in word.casefold() for word in words)):
+        if query.state in ("", app.state) and (not text or _is_in(text, words)):
             apps.add(app.key)
-    for number, vip in enumerate(facts.vips):
-        if number % 100 == 0:
-            breathe()
+    for vip in facts.vips:
+        breathe()
         words = (str(vip.vip), vip.reason, vip.detail)
-        if query.state in ("", word_of_vip(vip)) and (not text or any(text in word.casefold() for word in words)):
+        if query.state in ("", word_of_vip(vip)) and (not text or _is_in(text, words)):
             vips.add(vip.vip)
     beside = {key for vip in facts.vips if vip.vip in vips for key in vip.apps}
     under = {vip.vip for vip in facts.vips if not apps.isdisjoint(vip.apps)}
@@ -136,6 +162,11 @@ def chosen(facts: Facts, query: Query, breathe: Callable[[], None]) -> tuple[Seq
         [app for app in facts.apps if app.key in apps or app.key in beside],
         [vip for vip in facts.vips if vip.vip in vips or vip.vip in under],
     )
+
+
+def _is_in(text: str, words: Iterable[str]) -> bool:
+    """Whether one of the words has the text, as it is or as it is shown."""
+    return any(text in word.casefold() or (not word.isprintable() and text in shown(word).casefold()) for word in words)
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -252,22 +283,21 @@ class _Lines:
         ]
 
 
-def flow(facts: Facts, apps: Sequence[AppView], vips: Sequence[VipView], breathe: Callable[[], None]) -> Flow:
+def flow(facts: Facts, apps: Sequence[AppView], vips: Sequence[VipView], breathe: Breathe) -> Flow:
     """Draw the way from the sources to the peers, of the apps and VIPs that are asked for."""
     sources = _sources(facts, apps)
     place_of_source = {source: number for number, (source, _) in enumerate(sources)}
-    app_nodes, place_of_app = _boxes(apps, _node_of_app, lambda app: app.key)
-    breathe()
-    vip_nodes, place_of_vip = _boxes(vips, _node_of_vip, lambda vip: vip.vip)
-    breathe()
-    peer_nodes, place_of_peer = _boxes(facts.peers, _node_of_peer, lambda peer: peer.address)
+    app_nodes, place_of_app = _boxes(apps, state_of_app, _node_of_app, lambda app: app.key, breathe)
+    vip_nodes, place_of_vip = _boxes(vips, state_of_vip, _node_of_vip, lambda vip: vip.vip, breathe)
+    peer_nodes, place_of_peer = _boxes(facts.peers, state_of_peer, _node_of_peer, lambda peer: peer.address, breathe)
     asking, carrying, telling = _Lines(), _Lines(), _Lines()
     of: Mapping[AppKey, AppView] = {app.key: app for app in apps}
     for app in apps:
+        breathe()
         stale = app.stale is not None
         asking.add(place_of_source[app.key.source], place_of_app[app.key], tone_of_app(app), stale)
-    breathe()
     for vip in vips:
+        breathe()
         place = place_of_vip[vip.vip]
         for key in vip.apps:
             if key in of:
@@ -321,21 +351,28 @@ def _node_of_peer(peer: PeerStatus) -> Node:
     return Node(str(peer.address), tone_of_peer(peer), peer.state.value, f"AS {peer.peer_as}")
 
 
-def _boxes(things: Sequence[T], box: Callable[[T], Node], key: Callable[[T], K]) -> tuple[list[Node], dict[K, int]]:
+def _boxes(
+    things: Sequence[T],
+    state: Callable[[T], State],
+    box: Callable[[T], Node],
+    key: Callable[[T], K],
+    breathe: Breathe,
+) -> tuple[list[Node], dict[K, int]]:
     """Return the boxes of a column, and in which of them each thing is."""
     if len(things) <= NODES:
         return [box(thing) for thing in things], {key(thing): number for number, thing in enumerate(things)}
     nodes: list[Node] = []
     places: dict[K, int] = {}
-    groups: dict[tuple[Tone, str], list[T]] = {}
+    groups: dict[State, list[T]] = {}
     for thing in things:
-        node = box(thing)
-        if node.tone is Tone.BAD and len(nodes) < PROBLEMS:
+        breathe()
+        found = state(thing)
+        if found[1] is Tone.BAD and len(nodes) < PROBLEMS:
             places[key(thing)] = len(nodes)
-            nodes.append(node)
+            nodes.append(box(thing))
         else:
-            groups.setdefault((node.tone, node.word), []).append(thing)
-    for (tone, word), members in groups.items():
+            groups.setdefault(found, []).append(thing)
+    for (word, tone), members in groups.items():
         more = "more " if any(node.word == word for node in nodes) else ""
         places.update((key(thing), len(nodes)) for thing in members)
         nodes.append(Node(f"{len(members)} {more}{word}", tone, word, many=len(members), state=word))

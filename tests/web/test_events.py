@@ -10,7 +10,9 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from consulcast.changes import Change
 from consulcast.web import events
+from consulcast.web.bodies import EventBody
 from tests.web.daemon import Daemon
 
 log = logging.getLogger("consulcast.test_events")
@@ -52,6 +54,22 @@ def test_only_some_of_them(client: FlaskClient, query: str, numbers: list[int]) 
     answer = client.get(f"/v1/events?{query}").json
     assert answer is not None
     assert [event["number"] for event in answer["events"]] == numbers
+
+
+def test_the_last_number_is_of_what_was_answered_though_more_has_come_since(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell()
+    written = EventBody.of
+
+    def slow(change: Change) -> EventBody:
+        tell("vip", "203.0.113.10/32")
+        return written(change)
+
+    monkeypatch.setattr(EventBody, "of", slow)
+    answer = client.get("/v1/events").json
+    assert answer is not None
+    assert answer["last"] == 1 == answer["events"][-1]["number"]
 
 
 @pytest.mark.parametrize("query", ["after=x", "after=-1", "limit=²", "kind=planet"])

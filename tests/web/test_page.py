@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -15,7 +16,7 @@ from flask.testing import FlaskClient
 
 from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
-from consulcast.web import page
+from consulcast.web import board, page
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
 from consulcast.web.rights import Access
@@ -31,6 +32,8 @@ HOSTILE = [
     "{{ 7 * 7 }}",
     "a\u202eb",
     "a\x1b[2Jb",
+    "\udc80",
+    "</script></title><svg onload=alert(1)>",
 ]
 
 
@@ -55,6 +58,12 @@ class Attributes(HTMLParser):
 
 def seen(name: str, state: AppState = AppState.PASSING, reason: Reason = Reason.PASSING, detail: str = "") -> AppView:
     return AppView(AppKey(Source.CONSUL, name), Registration(name, ("203.0.113.9/32",)), state, reason, detail, 0.0)
+
+
+def row_of(text: str, name: str) -> str:
+    """An app's row of the table."""
+    (row,) = re.findall(rf'<tr role="row"[^>]*><th role="rowheader" scope="row"><bdi>{name}</bdi>.*?</tr>', text, re.S)
+    return str(row)
 
 
 def text_of(client: FlaskClient, path: str = "/") -> str:
@@ -89,6 +98,33 @@ def test_stale_is_said_in_words(client: FlaskClient, daemon: Daemon) -> None:
     words = words_of(client)
     assert "stale" in words
     assert "Consul does not answer: refused" in words
+
+
+def test_what_rests_on_an_old_answer_is_marked(client: FlaskClient, daemon: Daemon) -> None:
+    daemon.others = [replace(seen("dns"), stale=Stale(0.0, "no leader")), seen("ntp")]
+    old, fresh = (row_of(text_of(client), name) for name in ("dns", "ntp"))
+    assert 'class="state stale"' in old
+    assert "no leader" in old
+    assert "stale" not in fresh
+
+
+@pytest.mark.parametrize(
+    ("state", "tone"),
+    [
+        (AppState.PASSING, "ok"),
+        (AppState.FAILING, "bad"),
+        (AppState.UNKNOWN, "wait"),
+        (AppState.DRAINING, "drain"),
+        (AppState.REFUSED, "bad"),
+    ],
+)
+def test_a_state_is_a_colour_and_a_word(client: FlaskClient, daemon: Daemon, state: AppState, tone: str) -> None:
+    daemon.others = [seen("dns", state)]
+    text = text_of(client)
+    assert f'<span class="state {tone}">{state}</span>' in row_of(text, "dns")
+    assert f'<li class="node {tone}"><a href="/?q=dns&amp;state=" title="dns">' in text
+    styles = client.get("/page/page.css").text
+    assert re.search(rf"\.{tone}\b", styles), "it has a colour"
 
 
 def test_the_last_changes_stand_there(client: FlaskClient) -> None:
@@ -155,6 +191,51 @@ def test_it_can_be_searched_without_a_script(client: FlaskClient, daemon: Daemon
     assert client.get("/?start=x").status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("q=ntp", {"ntp"}),
+        ("q=NTP", {"ntp"}),
+        ("q=monitor-failing", {"ntp"}),
+        ("q=198.18.0.2", {"ntp"}),
+        ("state=passing", {"dns", "log"}),
+        ("q=og&state=passing", {"log"}),
+        ("q=%20dns%20", {"dns"}),
+        ("q=nothing", set()),
+        ("state=nothing", set()),
+        ("q=&state=", {"dns", "ntp", "log"}),
+    ],
+)
+def test_a_search_shows_what_fits_and_nothing_else(
+    client: FlaskClient, daemon: Daemon, query: str, shown: set[str]
+) -> None:
+    daemon.others = [
+        replace(seen(name, state, reason), asked=Registration(name, (f"198.18.0.{number}/32",)))
+        for number, (name, state, reason) in enumerate(
+            [
+                ("dns", AppState.PASSING, Reason.PASSING),
+                ("ntp", AppState.FAILING, Reason.MONITOR_FAILING),
+                ("log", AppState.PASSING, Reason.PASSING),
+            ],
+            1,
+        )
+    ]
+    text = text_of(client, f"/?{query}")
+    assert {name for name in ("dns", "ntp", "log") if f'title="{name}"' in text} == shown
+    if not shown:
+        assert "Nothing here fits what is looked for." in text
+
+
+def test_of_many_apps_those_that_are_well_are_counted(client: FlaskClient, daemon: Daemon) -> None:
+    daemon.others = [seen(f"app-{n:04}") for n in range(988)]
+    daemon.others += [seen(f"bad-{n:02}", AppState.FAILING, Reason.MONITOR_FAILING) for n in range(12)]
+    text = text_of(client)
+    flow = text[text.index('id="flow"') : text.index('id="vips"')]
+    boxes = re.findall(r'<li class="node [^"]*"><a [^>]*title="([^"]*)"', flow)
+    assert boxes == [*(f"bad-{n:02}" for n in range(8)), "4 more failing", "988 passing"]
+    assert '<a class="chip" href="/?q=&amp;state=passing"><b>988</b>' in text
+
+
 def test_of_a_thousand_apps_those_in_trouble_come_first(client: FlaskClient, daemon: Daemon) -> None:
     daemon.others = [seen(f"app-{n:04}") for n in range(1000)]
     daemon.others.append(seen("zz", AppState.FAILING, Reason.MONITOR_FAILING))
@@ -181,6 +262,45 @@ def test_the_stream_tells_what_is_new_and_nothing_else(client: FlaskClient, daem
     html = str(body)
     assert "is critical" in html
     assert len(body["parts"]["apps"]["set"]) == 1, "dns has not changed"
+
+
+def test_what_is_sent_is_rendered_once_for_all_who_look(
+    client: FlaskClient, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    piece = board.Board._render
+
+    def render(self: board.Board, macro: str, key: str, value: object) -> str:
+        rendered.append(macro)
+        return piece(self, macro, key, value)
+
+    monkeypatch.setattr(board.Board, "_render", render)
+    daemon.others = [seen(f"app-{n}") for n in range(20)]
+    (known,) = re.findall(r'data-version="([^"]+)"', text_of(client))
+    streams = [client.get(f"/page/stream?known={known}").iter_encoded() for _ in range(10)]
+    assert all(next(stream).startswith(b"event: files\n") for stream in streams)
+    rendered.clear()
+
+    def fail() -> None:
+        daemon.others[3] = seen("app-3", AppState.FAILING, Reason.MONITOR_FAILING)
+        log.info("x", extra={"app": "consul:app-3", "reason": "monitor-failing"})
+
+    gevent.spawn_later(0.01, fail)
+    with gevent.Timeout(20):
+        news = [next(block for block in stream if block.startswith(b"data: ")) for stream in streams]
+    assert len(set(news)) == 1
+    assert rendered.count("app") == 1, "the other rows are as they were, though they come in another order"
+    assert rendered.count("change") == 1
+    assert rendered.count("node") <= 3
+
+
+def test_a_stream_that_is_closed_makes_room(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "STREAMS", 1)
+    first = client.get("/page/stream")
+    next(first.iter_encoded())
+    assert client.get("/page/stream").status_code == 503
+    first.close()
+    assert client.get("/page/stream").status_code == 200
 
 
 def test_streams_without_end_are_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,10 @@ import struct
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-import gevent
-
 from consulcast.executor.nat import netlink, rules
 from consulcast.executor.nat.netlink import attribute, nested
 from consulcast.executor.netlink import attributes
+from consulcast.hub import breathe
 from consulcast.model import Interface, NatKey, Prefix, Translation
 
 _GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, _DELETE
@@ -60,9 +59,10 @@ def drop(before: Collection[Translation], now: Collection[Translation]) -> int:
             port = Port(version, protocol, number, vips, now)
             for question in port.questions():
                 for portion in netlink.dump(asking, _GET, _FAMILIES[version], question):
-                    wrong = [flow for flow in map(attributes, portion) if port.is_wrong(flow)]
-                    dropped += sum(_delete(dropping, _FAMILIES[version], flow) for flow in wrong)
-                    gevent.sleep(0)  # a portion is a few hundred flows
+                    for flow in map(attributes, portion):  # a few hundred
+                        if port.is_wrong(flow):
+                            dropped += _delete(dropping, _FAMILIES[version], flow)
+                        breathe()
     return dropped
 
 
