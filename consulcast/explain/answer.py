@@ -52,6 +52,10 @@ def unknown(target: str, facts: Facts) -> Unknown:
 
 
 def _hints(target: str, facts: Facts) -> Iterator[str]:
+    for peer in facts.peers:
+        if str(peer.status.address) == target.strip():
+            trouble = peer_trouble(peer)
+            yield f"it is a peer, AS{peer.status.peer_as}: " + (f"session down: {trouble}" if trouble else "session up")
     alike = nearest(target, facts)
     if alike:
         yield f"written most alike: {', '.join(alike)}"

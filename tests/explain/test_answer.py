@@ -313,6 +313,13 @@ def test_what_is_not_known_while_consul_does_not_say(consul: dict[str, Any], cod
     assert words in told.line
 
 
+def test_a_peer_s_address_is_known_for_what_it_is() -> None:
+    told = answer.unknown("198.51.100.2", facts(WELL))
+    assert "it is a peer, AS65010: session up" in told.hints
+    told = answer.unknown("198.51.100.2", facts(WELL, peers=(OfPeer(down("hold timer expired (4/0)")),)))
+    assert "it is a peer, AS65010: session down: hold timer expired (4/0)" in told.hints
+
+
 def test_what_nobody_asks_for() -> None:
     known = facts(WELL, shown("consul"), shown("other", "http"))
     told = answer.unknown("dnss", known)
