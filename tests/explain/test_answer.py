@@ -122,6 +122,7 @@ def test_an_instance_that_fails_while_another_passes_is_told_with_the_announceme
             at_reason(Reason.DRAINING, "consul:dns: maintenance", route_state=RouteState.CLEAR),
             "NOT announced: draining: consul:dns: maintenance",
         ),
+        (at_reason(Reason.WOULD_ANNOUNCE), "NOT announced: would-announce: this daemon only observes"),
         (at_reason(Reason.SUPPRESSED, "flapped 5 times"), "suppressed: flapped 5 times"),
         (at_reason(Reason.ADDRESS_FAILED, "device lo is down"), "address-failed: device lo is down"),
         (at_reason(Reason.NAT_FAILED, "no program nft"), "nat-failed: no program nft"),
@@ -151,8 +152,7 @@ def test_what_is_drained_and_has_its_route_still_is_said_to_be_announced() -> No
     """It is: with a lower preference. ``status`` says the same."""
     told = explain("dns", facts(WELL, **at_reason(Reason.DRAINING, "consul:dns: drained by root; announced with x")))
     assert told.line == (
-        "203.0.113.10/32 is announced to 1 of 1 peers; "
-        "203.0.113.10/32 is draining: consul:dns: drained by root; announced with x"
+        "203.0.113.10/32 is announced to 1 of 1 peers; draining: consul:dns: drained by root; announced with x"
     )
     assert (told.announced, told.reason) == (True, "draining")
     assert "consulcast undrain" in told.todo
