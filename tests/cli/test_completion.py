@@ -41,6 +41,7 @@ def test_targets_are_those_of_the_running_daemon(site: Site) -> None:
     site.register("dns", "203.0.113.10/32")
     assert offered(["drain", "--url", site.url], "") == ["203.0.113.10/32", "http:dns", "dns"]
     assert offered(["drain", "--url", site.url], "203") == ["203.0.113.10/32"]
+    assert offered(["explain", "--url", site.url], "203") == offered(["drain", "--url", site.url], "203") != []
 
 
 def test_names_that_would_be_more_than_a_word_are_not_offered(site: Site) -> None:
