@@ -62,7 +62,7 @@ class Collector:
             asked=core.asked,
             refused=registered.refused,
             health=core.health,
-            verdicts=core.verdicts,
+            verdicts={**core.verdicts, **self.monitors.verdicts},  # the last look: only a change of health is planned
             stale=core.stale,
             intents={intent.vip: intent for intent in core.plan.intents},
             device=self.device,
