@@ -119,7 +119,7 @@ def test_plan_says_what_the_reload_then_does(spine: World) -> None:
     assert planned() == (0, {})
     waits = settings(spine.lab, apps=[new], bgp={"communities": ["65000:9"]})
     waits["agent"]["vip_device"] = "nowhere0"  # counts from the next start: what comes with it is planned as it is done
-    waits["bgp"]["peers"] = [{"address": "198.51.100.77"}]
+    waits["bgp"]["peers"] = [{"address": waits["bgp"].pop("peer_ip")}, {"address": "198.51.100.77"}]
     spine.daemon.configure(waits)
     assert planned() == (1, {("198.51.100.77", "add"): "AS 65010"})
     assert call(spine, "reload")[0] == 0

@@ -223,12 +223,41 @@ def test_two_teams_that_send_one_port_to_two_places(spine: Site) -> None:
     spine.says("203.0.113.31", "is announced", "consul:second is refused: vip-conflict", status=0)
 
 
-def test_two_teams_with_one_prefix_for_two_addresses(spine: Site) -> None:
+def test_one_name_from_two_sources_is_two_apps(spine: Site) -> None:
     spine.ask("/register", name="one", vip="198.18.1.1/32")
     spine.says("http:one", "announced to 1 of 1 peers", status=0)
     spine.service("one", "203.0.113.32/32")
     spine.says("http:one", "198.18.1.1/32 is announced", status=0)
     spine.says("consul:one", "203.0.113.32/32 is announced", status=0)
+
+
+def test_two_teams_with_one_prefix_for_two_addresses(lab: Lab) -> None:
+    host, tor = lab.host("shared"), lab.host("r-shared")
+    lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24")
+    Bird(tor, ROUTER_AS, [Peer("198.51.100.1", HOST_AS)])
+    apps = [{"name": "north", "vip": "203.0.113.1/28"}, {"name": "south", "vip": "203.0.113.2/28"}]
+    made = Site(lab, host, "shared", settings(lab, "shared", {"address": "198.51.100.2"}, apps=apps))
+    made.start()
+    made.says("north", "203.0.113.1/28 is announced", status=0)
+    made.says("south", "NOT announced: vip-conflict", "203.0.113.0/28 is announced already", "config:north")
+
+
+def test_one_who_asks_for_everything_is_refused_and_hides_nobody(spine: Site) -> None:
+    spine.tag("everything", "enable_gocast", "gocast_vip=0.0.0.0/0")
+    spine.says("everything", "NOT announced", "vip-not-allowed", "default route")
+    spine.tag("spelt", "enable_gocast", "gocast-vip=203.0.113.37/32")
+    spine.says("203.0.113.37", "NOT announced", "bad-tag", "gocast-vip")
+
+
+def test_a_drain_in_each_of_its_phases(spine: Site) -> None:
+    spine.service("drained", "203.0.113.36/32")
+    spine.says("drained", "is announced", status=0)
+    with spine.host.inside():
+        done = CliRunner().invoke(cli, ["drain", "drained", "--config", str(spine.file), "-m", "new disk"])
+    assert done.exit_code == 0
+    spine.says("drained", "203.0.113.36/32 is announced", "draining", "drained by root: new disk", status=0)
+    text = spine.says("drained", "NOT announced: draining", "drained by root: new disk", "withdrawn")
+    assert "consulcast undrain" in text
 
 
 def test_maintenance_mode_with_the_operators_words(spine: Site) -> None:
@@ -412,6 +441,22 @@ def test_no_program_for_nat(lab: Lab) -> None:
     made.start(through=as_user(lab, "net_admin", files=[("/dev/null", "/usr/sbin/nft")]))
     text = made.says("web", f"{WELL} is NOT announced: nat-failed", "no program nft: install nftables")
     assert f"{WELL} tcp 443 to 198.51.100.1 8443" in text
+
+
+def test_the_kernel_has_lost_its_local_route(lab: Lab) -> None:
+    host, tor = lab.host("lost"), lab.host("r-lost")
+    lab.link(host, tor, "198.51.100.1/24", "198.51.100.2/24")
+    Bird(tor, ROUTER_AS, [Peer("198.51.100.1", HOST_AS)])
+    apps = [{"name": "web", "vip": WELL}]
+    made = Site(lab, host, "lost", settings(lab, "lost", {"address": "198.51.100.2"}, apps=apps))
+    made.start()
+    made.says("web", "is announced to 1 of 1 peers", status=0)
+    address = WELL.partition("/")[0]
+    host.run("ip", "route", "del", "local", address, "dev", "lo", "table", "local")
+    text = made.says("web", "is announced", f"the kernel has no local route to {address}", status=0)
+    host.run(*text.split("`")[1].split())
+    text = made.says("web", "is announced to 1 of 1 peers", status=0)
+    assert "no local route" not in text
 
 
 def test_the_vips_device_is_down(lab: Lab) -> None:

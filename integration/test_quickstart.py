@@ -28,7 +28,7 @@ def test_the_page_works_as_it_stands(lab: Lab) -> None:
     places = f"agent: {{run_dir: {lab.dir}/run, state_dir: {lab.dir}/state}}\n"
     (lab.dir / "consulcast.yaml").write_text(configuration + places)
     (lab.dir / "web.json").write_text(service)
-    check, register, look, maintenance = blocks("sh")
+    check, register, look, drain = blocks("sh")
     run, serve = blocks("run")
 
     def line(text: str) -> list[str]:
@@ -43,10 +43,11 @@ def test_the_page_works_as_it_stands(lab: Lab) -> None:
     host.spawn(*line(serve), name="web")
     bird.wait_routes({VIP}, deadline=20.0)
     seen = host.run(*line(look))
-    assert '"announced"' in seen
+    assert f"{VIP} is announced to 1 of 1 peers" in seen
+    assert "1 of 1 VIPs announced" in seen
     assert f"inet {VIP}" in seen
-    off, on = maintenance.splitlines()
+    off, on = drain.splitlines()
     host.run(*line(off))
-    bird.wait_routes(set())
+    bird.wait_routes(set(), deadline=20.0)
     host.run(*line(on))
     until(lambda: bird.routes().keys() == {VIP}, 20.0, "it is back")

@@ -49,11 +49,15 @@ def drain(
 
     With --wait, exit status 1: not withdrawn in that time. It stays drained.
     """
-    from consulcast.cli.client import segment
+    from consulcast.cli.client import Failed, segment
 
     name = _chosen(target, node)
     wish = {"for": duration, "reason": reason, **({"force": True} if force else {})}
-    done = client.send("PUT", f"/v1/drains/{segment(name)}", wish)
+    try:
+        done = client.send("PUT", f"/v1/drains/{segment(name)}", wish)
+    except Failed as error:
+        message = error.message.replace('"force": true', "--force")  # the API's word, and ours
+        raise Failed(error.exit_code, error.code, error.reason, message) from None
     left = _wait(client, done["target"], wait) if wait is not None else []
     if as_json:
         print_json({"drain": done, "announced": left} if wait is not None else done)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consulcast.cli import options
+from consulcast.cli.completion import complete_target
 from consulcast.cli.exits import AMISS, NOT_FOUND, NOT_REACHABLE, Stop
 from consulcast.cli.output import colour, print_json, shown
 
@@ -23,7 +24,7 @@ _MARKS = {"ok": ("ok", "announced"), "wrong": ("!!", "error"), "unknown": ("??",
 @click.command()
 @options.daemon
 @options.as_json
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.pass_context
 def explain(context: click.Context, client: Client, target: str, as_json: bool) -> None:
     """Say whether TARGET is announced from this host, and if not, why not.

@@ -28,7 +28,8 @@ _LINES = 12  # of a table with what is well; what is not is always shown
 def status(context: click.Context, client: Client, as_json: bool, quiet: bool, whole: bool) -> None:
     """Show apps, VIPs, peers and Consul at a glance.
 
-    Exit status 1: something wanted is not announced. What is drained is not wanted.
+    Exit status 1: something wanted is not announced, or refused, or Consul has never said what is wanted. What is
+    drained is not wanted.
     """
     found = look(client)
     if as_json and not quiet:
@@ -39,15 +40,17 @@ def status(context: click.Context, client: Client, as_json: bool, quiet: bool, w
 
 
 def look(client: Client) -> dict[str, Json]:
-    """Ask the daemon for all of it. ``ok``: all that is wanted is announced."""
+    """Ask the daemon for all of it. ``ok``: all that is wanted is announced, and what is wanted is known."""
     vips, apps = client.get("/v1/vips")["vips"], client.get("/v1/apps")["apps"]
+    consul = client.get("/v1/consul")
+    known = consul["node"] is None or consul["synced"]
     return {
-        "ok": not (amiss(vips) or any(app["state"] == "refused" for app in apps)),
+        "ok": known and not (amiss(vips) or any(app["state"] == "refused" for app in apps)),
         "daemon": str(client.place),
         "vips": vips,
         "apps": apps,
         "peers": client.get("/v1/peers")["peers"],
-        "consul": client.get("/v1/consul"),
+        "consul": consul,
         "drains": drains(client),
     }
 

@@ -52,6 +52,10 @@ def unknown(target: str, facts: Facts) -> Unknown:
 
 
 def _hints(target: str, facts: Facts) -> Iterator[str]:
+    for peer in facts.peers:
+        if str(peer.status.address) == target.strip():
+            trouble = peer_trouble(peer)
+            yield f"it is a peer, AS{peer.status.peer_as}: " + (f"session down: {trouble}" if trouble else "session up")
     alike = nearest(target, facts)
     if alike:
         yield f"written most alike: {', '.join(alike)}"
@@ -141,7 +145,7 @@ def _not_told(peer: OfPeer, subject: Subject, facts: Facts) -> Iterator[str]:
 def _reservations(subject: Subject, facts: Facts) -> Iterator[str]:
     """What is not as it should be though it is announced."""
     for found in _lowered(subject, facts):
-        yield f"{found.vip} is {found.reason}: {found.detail}"
+        yield ("" if len(subject.vips) == 1 else f"{found.vip} is ") + f"{found.reason}: {found.detail}"
     for vip in subject.vips:
         if facts.vips.get(vip, OfVip(vip)).undelivered:
             yield f"but {no_local_route(vip, facts.device)}"

@@ -52,6 +52,8 @@ def of_vip(vip: Vip, facts: Facts) -> Cause | None:
         return _of_refused_vip(vip, facts)
     if found.reason is Reason.ANNOUNCED:
         return None
+    if found.reason is Reason.WOULD_ANNOUNCE:
+        return Cause(found.reason, "this daemon only observes (run --observe)")
     if found.reason in _OF_A_MONITOR:
         return Cause(found.reason, found.detail + _since(vip, facts) + _others(vip, facts))
     if found.reason is Reason.DRAINING:

@@ -240,8 +240,9 @@ def _route(found: OfVip, facts: Facts) -> Step:
     if not intent.announce:
         return Step(Stage.ROUTE, str(found.vip), Mark.OK, f"{text}: not wanted now ({state})", "", values)
     reason = found.reason or Reason.ANNOUNCING
-    mark = {Reason.ANNOUNCED: Mark.OK, Reason.ANNOUNCING: Mark.UNKNOWN, Reason.DRAINING: Mark.UNKNOWN}.get(reason)
-    return Step(Stage.ROUTE, str(found.vip), mark or Mark.WRONG, f"{text}: wanted, {state}", "", values)
+    under_way = (Reason.ANNOUNCING, Reason.DRAINING, Reason.WOULD_ANNOUNCE)
+    mark = Mark.OK if reason is Reason.ANNOUNCED else Mark.UNKNOWN if reason in under_way else Mark.WRONG
+    return Step(Stage.ROUTE, str(found.vip), mark, f"{text}: wanted, {state}", "", values)
 
 
 def _peer(vip: Vip, peer: OfPeer, told: Told | None, wanted: bool) -> Step:

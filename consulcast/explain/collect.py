@@ -48,7 +48,7 @@ class Collector:
         subject = find(target, facts)
         if subject is None:
             consul = self._with_agent_node(facts.consul) if facts.consul is not None else None
-            return answer.unknown(target, dataclasses.replace(facts, consul=consul))
+            return answer.unknown(target, dataclasses.replace(facts, consul=consul, peers=self._peers()))
         return answer.explain(target, subject, self._about(subject, facts))
 
     def _facts(self) -> Facts:
@@ -62,7 +62,7 @@ class Collector:
             asked=core.asked,
             refused=registered.refused,
             health=core.health,
-            verdicts=core.verdicts,
+            verdicts={**core.verdicts, **self.monitors.verdicts},  # the last look: only a change of health is planned
             stale=core.stale,
             intents=core.plan.intents,
             device=self.device,

@@ -46,6 +46,7 @@ def test_targets_are_those_of_the_running_daemon(site: Site) -> None:
     site.register("dns", "203.0.113.10/32")
     assert offered(["drain", "--url", site.url], "") == ["203.0.113.10/32", "http:dns", "dns"]
     assert offered(["drain", "--url", site.url], "203") == ["203.0.113.10/32"]
+    assert offered(["explain", "--url", site.url], "203") == offered(["drain", "--url", site.url], "203") != []
 
 
 MORE_THAN_A_WORD = ("x y", "x\ny", "x\x1by", "x;reboot", "$(reboot)", "`reboot`", "x|y", "x>y", "-x", "~", "*")

@@ -15,6 +15,7 @@ from consulcast.cli import cli
 from consulcast.cli import drain as module
 from consulcast.web.listen import listen
 from consulcast.web.server import Server
+from tests.cli.conftest import Site
 
 VIP = "203.0.113.10/32"
 
@@ -127,3 +128,9 @@ def test_wait_that_is_too_short_says_what_is_announced(drains: Drains, url: str)
 
 def test_a_vip_that_another_instance_keeps_is_not_waited_for(drains: Drains, url: str) -> None:
     assert call(url, "drain", "dns", "--wait", "10").exit_code == 0
+
+
+def test_what_is_not_here_is_told_in_the_words_of_the_command(site: Site) -> None:
+    result = site.call("drain", "nowhere")
+    assert result.exit_code == 3
+    assert "--force drains it all the same" in result.stderr

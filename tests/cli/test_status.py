@@ -141,3 +141,11 @@ def test_the_daemons_reason_is_in_the_error(site: Site) -> None:
     assert result.exit_code == 3
     assert json.loads(result.stdout)["reason"] == "not-found"
     assert "is not drained" in site.call("undrain", "nothing").stderr
+
+
+def test_while_consul_has_not_said_what_is_wanted_all_is_not_fine(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = ConsulView("host", False, None, {"catalog": QueryView(), "health": QueryView()})
+    monkeypatch.setattr(Daemon, "consul", lambda self: seen)
+    result = site.call("status")
+    assert "has not answered yet" in result.output
+    assert result.exit_code == 1

@@ -129,6 +129,7 @@ def test_an_instance_that_fails_while_another_passes_is_told_with_the_announceme
             at_reason(Reason.DRAINING, "consul:dns: maintenance", route_state=RouteState.CLEAR),
             "NOT announced: draining: consul:dns: maintenance",
         ),
+        (at_reason(Reason.WOULD_ANNOUNCE), "NOT announced: would-announce: this daemon only observes"),
         (at_reason(Reason.SUPPRESSED, "flapped 5 times"), "suppressed: flapped 5 times"),
         (at_reason(Reason.ADDRESS_FAILED, "device lo is down"), "address-failed: device lo is down"),
         (at_reason(Reason.NAT_FAILED, "no program nft"), "nat-failed: no program nft"),
@@ -158,8 +159,7 @@ def test_what_is_drained_and_has_its_route_still_is_said_to_be_announced() -> No
     """It is: with a lower preference. ``status`` says the same."""
     told = explain("dns", facts(WELL, **at_reason(Reason.DRAINING, "consul:dns: drained by root; announced with x")))
     assert told.line == (
-        "203.0.113.10/32 is announced to 1 of 1 peers; "
-        "203.0.113.10/32 is draining: consul:dns: drained by root; announced with x"
+        "203.0.113.10/32 is announced to 1 of 1 peers; draining: consul:dns: drained by root; announced with x"
     )
     assert (told.announced, told.reason) == (True, "draining")
     assert "consulcast undrain" in told.todo
@@ -318,6 +318,13 @@ def test_what_is_not_known_while_consul_does_not_say(consul: dict[str, Any], cod
     told = answer.unknown("web", facts(consul=consul))
     assert (told.reason, told.line.startswith(f"web is not known here: {code}: ")) == (code, True)
     assert words in told.line
+
+
+def test_a_peer_s_address_is_known_for_what_it_is() -> None:
+    told = answer.unknown("198.51.100.2", facts(WELL))
+    assert "it is a peer, AS65010: session up" in told.hints
+    told = answer.unknown("198.51.100.2", facts(WELL, peers=(OfPeer(down("hold timer expired (4/0)")),)))
+    assert "it is a peer, AS65010: session down: hold timer expired (4/0)" in told.hints
 
 
 def test_what_nobody_asks_for() -> None:
