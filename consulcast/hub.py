@@ -18,8 +18,9 @@ SLICE = 0.002  # seconds of a turn of the hub after which what may wait lets oth
 # again after every wait and every call of the kernel, and with Python's 5 ms is late by as much each time.
 SWITCH = 0.0005
 # Any time that is over by when the hub looks. With 0 a greenlet is called again in the same turn, before timers and
-# sockets have been looked at: libev calls what is due at once while it prepares to wait, and gevent goes on doing so
-# for 5 ms. From 0.1 ms on the hub would really wait, for a millisecond, as epoll counts in those.
+# sockets have been looked at: gevent calls what is due at once while libev prepares to wait, and looks at the time
+# after 50 calls only (CALLBACK_CHECK_COUNT in 26.9). From 0.1 ms on the hub would really wait, for a millisecond, as
+# epoll counts in those.
 _SOON = 1e-6
 
 

@@ -34,4 +34,6 @@ class OneLine(logging.Formatter):
 
 def shown(text: str) -> str:
     """Escape what is not printable: control codes, line ends, directions, joiners, surrogates."""
+    if text.isprintable():  # nearly always
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

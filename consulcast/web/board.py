@@ -195,26 +195,27 @@ class Board:
     def _drawn(self, flow: Flow) -> tuple[Sequence[Sequence[str]], object]:
         """Render each box: few of them are new at a time, and all are much for one turn."""
         columns = [
-            [Markup(self._piece("node", f"{number} {box.name} {box.word}", box)) for box in column]
+            [Markup(self._piece("node", f"{number} {box.name} {box.word}", box)[1]) for box in in_turns(column)]
             for number, column in enumerate(flow.columns)
         ]
         return columns, flow.lines
 
     def _part(self, macro: str, pieces: Iterable[tuple[str, object]]) -> Part:
-        return {_key(name): self._piece(macro, _key(name), value) for name, value in pieces}
+        return dict(self._piece(macro, name, value) for name, value in in_turns(pieces))
 
-    def _piece(self, macro: str, key: str, value: object) -> str:
+    def _piece(self, macro: str, name: str, value: object) -> tuple[str, str]:
+        """Return a piece's key and HTML."""
+        key = _key(name)
         former = self._pieces.get((macro, key))
         if former is not None and former[0] == value:
             self._pieces.move_to_end((macro, key))
-            return former[1]
+            return key, former[1]
         html = self._render(macro, key, value)
         self._pieces[macro, key] = (value, html)
         self._pieces.move_to_end((macro, key))
         while len(self._pieces) > PIECES:
             self._pieces.popitem(last=False)
-        breathe()
-        return html
+        return key, html
 
     def _render(self, macro: str, key: str, value: object) -> str:
         return str(getattr(self._macros, macro)(key, value)).strip()

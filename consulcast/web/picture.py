@@ -179,7 +179,7 @@ def sentence(vips: Sequence[VipView]) -> str:
     missing = [vip for vip in vips if vip.state is not VipState.ANNOUNCED]
     if not missing:
         return f"All {len(vips)} VIPs are announced." if len(vips) > 1 else "The one VIP is announced."
-    names = _some([f"{vip.vip} ({vip.reason})" for vip in missing])
+    names = _some(missing, lambda vip: f"{vip.vip} ({vip.reason})")
     count = f"{len(missing)} are not" if len(missing) > 1 else "1 is not"
     return f"{len(vips) - len(missing)} of {len(vips)} VIPs announced; {count}: {names}."
 
@@ -200,14 +200,14 @@ def notices(facts: Facts) -> Iterator[Notice]:
     yield from _of_consul(facts)
     down = [peer for peer in facts.peers if peer.state is not SessionState.UP]
     if down:
-        names = _some([f"{peer.address} ({peer.last_error or 'no session yet'})" for peer in down])
+        names = _some(down, lambda peer: f"{peer.address} ({peer.last_error or 'no session yet'})")
         count = f"{len(down)} of {len(facts.peers)} peers"
         yield Notice(Tone.BAD, f"{count} {'are' if len(down) > 1 else 'is'} down: {names}.")
     if not facts.peers:
         yield Notice(Tone.BAD, "There is no peer: nothing can be announced.")
     refused = [app for app in facts.apps if app.state is AppState.REFUSED]
     if refused:
-        names = _some([f"{app.asked.name} ({app.reason})" for app in refused])
+        names = _some(refused, lambda app: f"{app.asked.name} ({app.reason})")
         yield Notice(Tone.BAD, f"Asked for and refused: {names}.")
 
 
@@ -222,13 +222,13 @@ def _of_consul(facts: Facts) -> Iterator[Notice]:
         text = f"Consul is stale: {consul.stale.reason}. What it said last stands."
         yield Notice(Tone.BAD, text, consul.stale.since)
     if consul.held:
-        names = _some([f"{key} ({why})" for key, why in sorted(consul.held.items())])
+        names = _some(sorted(consul.held.items()), lambda held: f"{held[0]} ({held[1]})")
         yield Notice(Tone.WAIT, f"Kept against Consul's last answer: {names}.")
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _some(things: Sequence[T], name: Callable[[T], str]) -> str:
+    more = f" and {len(things) - NAMED} more" if len(things) > NAMED else ""
+    return ", ".join(map(name, things[:NAMED])) + more
 
 
 # -- the flow ------------------------------------------------------------------------------------------------------
