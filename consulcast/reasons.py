@@ -169,6 +169,11 @@ _FINDINGS: Mapping[str, Entry] = {
         "The tag `enable_gocast` is missing or misspelt (`agent.tag_prefix` changes it).",
         "Add the tag, and `gocast_vip=address/length`.",
     ),
+    "computed": Entry(
+        "`lint` cannot check the tag; no finding.",
+        "It is put together when the job runs (`${var.vip}`, `concat(…)`).",
+        "Check what comes of it: `nomad job run -output`, or `consulcast lint --tag`.",
+    ),
     "consul-node-unknown": Entry(
         "Consul does not know the node that it is asked about.",
         "CONSUL_NODE or `consul.node` is not the agent's node name, or the token may not read the node.",
@@ -422,7 +427,7 @@ _LOG: Mapping[str, Entry] = {
 
 SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Apps and VIPs": _VIPS,
-    "What `explain` finds": _FINDINGS,
+    "What `explain` and `lint` find": _FINDINGS,
     "Events": _EVENTS,
     "The rest of the log": _LOG,
     "Answers of the HTTP endpoint": _HTTP,

@@ -249,6 +249,16 @@ def test_one_who_asks_for_everything_is_refused_and_hides_nobody(spine: Site) ->
     spine.says("203.0.113.37", "NOT announced", "bad-tag", "gocast-vip")
 
 
+def test_what_has_gone(spine: Site) -> None:
+    assert spine.consul is not None
+    spine.service("gone", "203.0.113.38/32")
+    spine.says("gone", "is announced", status=0)
+    spine.consul.deregister("gone")
+    assert "it was here: " in spine.says("gone", "is not known here", status=3)
+    assert "app consul:gone removed" in spine.run("gone")[1]
+    assert "vip 203.0.113.38/32 withdrawing" in spine.run("203.0.113.38")[1]
+
+
 def test_a_drain_in_each_of_its_phases(spine: Site) -> None:
     spine.service("drained", "203.0.113.36/32")
     spine.says("drained", "is announced", status=0)

@@ -6,13 +6,14 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from consulcast import reasons
+from consulcast import lint, reasons
 from consulcast.explain.explanation import Finding
 from consulcast.model import Reason
 from consulcast.repairs import Kind
 from consulcast.web.errors import Problem
 
 ROOT = Path(__file__).parent.parent
+LINT = {lint.COMPUTED, lint.NOT_ENABLED, lint.UNKNOWN_TAG}
 JOURNAL = {"registered", "changed", "removed", "unknown-tag"}  # the words of journal.py
 
 
@@ -45,7 +46,7 @@ def spoken_by_name() -> Iterator[str]:
 
 def codes() -> set[str]:
     drifts = {f"drift-{kind}" for kind in Kind}
-    return {*map(str, Reason), *map(str, Problem), *map(str, Finding), *drifts, *literals(), *spoken_by_name()}
+    return {*map(str, Reason), *map(str, Problem), *map(str, Finding), *drifts, *literals(), *spoken_by_name(), *LINT}
 
 
 def test_every_code_has_an_entry() -> None:

@@ -11,7 +11,7 @@ from consulcast.explain.chain import chain
 from consulcast.explain.explanation import Cause, Explanation, Finding, Unknown
 from consulcast.explain.facts import Facts, OfPeer, OfVip
 from consulcast.explain.find import Subject, nearest
-from consulcast.explain.words import ago, no_local_route, peer_name, peer_trouble
+from consulcast.explain.words import ago, no_local_route, peer_name, peer_trouble, wall
 from consulcast.model import Health, Reason
 
 _OF_CONSUL = "consul"  # the service that servers register themselves
@@ -52,6 +52,9 @@ def unknown(target: str, facts: Facts) -> Unknown:
 
 
 def _hints(target: str, facts: Facts) -> Iterator[str]:
+    for change in facts.changes:
+        detail = f": {change.detail}" if change.detail else ""
+        yield f"it was here: {wall(change.at)} {change.kind} {change.subject} {change.reason}{detail}"
     for peer in facts.peers:
         if str(peer.status.address) == target.strip():
             trouble = peer_trouble(peer)

@@ -20,13 +20,14 @@ from consulcast.explain import answer
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.explain.facts import Facts, OfConsul, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject, find
-from consulcast.model import IPAddress, Stale, Vip
+from consulcast.model import IPAddress, Source, Stale, Vip
 from consulcast.monitors import sock_diag
 from consulcast.monitors.runner import Monitors
 from consulcast.reconciler import Reconciler
 
 PATIENCE = 1.0  # seconds that ExaBGP's table and Consul's agent are waited for
 LAST = 20  # changes that are shown
+LAST_OF_THE_GONE = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Collector:
         subject = find(target, facts)
         if subject is None:
             consul = self._with_agent_node(facts.consul) if facts.consul is not None else None
-            return answer.unknown(target, dataclasses.replace(facts, consul=consul, peers=self._peers()))
+            gone = self._changes_of_the_gone(target.strip())
+            return answer.unknown(target, dataclasses.replace(facts, consul=consul, peers=self._peers(), changes=gone))
         return answer.explain(target, subject, self._about(subject, facts))
 
     def _facts(self) -> Facts:
@@ -141,6 +143,13 @@ class Collector:
         about += [(Kind.PEER, str(status.address)) for status in self.speaker.peers()]
         changes = [change for kind, what in about for change in self.changes.of(kind, what)]
         return tuple(sorted(changes, key=lambda change: change.number)[-LAST:])
+
+    def _changes_of_the_gone(self, target: str) -> tuple[Change, ...]:
+        """What was told last of an app or a VIP that nobody asks for any more."""
+        about = [(Kind.APP, target), *((Kind.APP, f"{source}:{target}") for source in Source)]
+        about += [(Kind.VIP, vip) for vip in (target, f"{target}/32", f"{target}/128")]
+        changes = [change for kind, what in about for change in self.changes.of(kind, what)]
+        return tuple(sorted(changes, key=lambda change: change.number)[-LAST_OF_THE_GONE:])
 
     def _with_agent_node(self, consul: OfConsul) -> OfConsul:
         """Ask the agent for its node's name where the one that we ask about is not known."""

@@ -34,8 +34,12 @@ def at(moment: float | None, facts: Facts) -> str | None:
     """A moment of the monotonic clock as a time of day, RFC 3339."""
     if moment is None:
         return None
-    when = datetime.fromtimestamp(facts.wall - facts.now + moment, UTC)
-    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return wall(facts.wall - facts.now + moment)
+
+
+def wall(moment: float) -> str:
+    """A moment of the wall clock, RFC 3339."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def figures(**values: Value) -> dict[str, Value]:

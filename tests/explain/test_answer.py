@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consulcast import reasons
+from consulcast.changes import Change, Kind
 from consulcast.damping import Flaps
 from consulcast.executor.protocols import Found, RouteState
 from consulcast.executor.reach import Reach
@@ -325,6 +326,12 @@ def test_a_peer_s_address_is_known_for_what_it_is() -> None:
     assert "it is a peer, AS65010: session up" in told.hints
     told = answer.unknown("198.51.100.2", facts(WELL, peers=(OfPeer(down("hold timer expired (4/0)")),)))
     assert "it is a peer, AS65010: session down: hold timer expired (4/0)" in told.hints
+
+
+def test_what_has_gone_is_told_with_its_last_changes() -> None:
+    gone = Change(7, 0.0, Kind.APP, "consul:old", "removed")
+    told = answer.unknown("old", facts(WELL, changes=(gone,)))
+    assert "it was here: 1970-01-01T00:00:00Z app consul:old removed" in told.hints
 
 
 def test_what_nobody_asks_for() -> None:
