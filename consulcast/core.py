@@ -145,7 +145,7 @@ class Core:
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
         self._latency.planned()
-        self._reconciler.set(self.plan.intents, complete=self.complete)
+        self._reconciler.set({intent.vip: intent for intent in self.plan.intents}, complete=self.complete)
         self._journal.record(registered, self.health)
 
     def _standing(self) -> tuple[Iterable[Drain], Set[Vip]]:
