@@ -115,13 +115,12 @@ class Rules:
             return  # until it is known what a former run has left, it cannot be said what may stay
         known = {item for address in addresses for item in self.about(address)}
         rules = _by_address(rules_now(intents, present, known, decided, due))
-        news = not self._said
+        say = not self._said
         for address in addresses:
             now = rules.get(address, _NONE)
-            if now != self._asked.get(address, _NONE):
-                news = True
-                _put(self._asked, address, now)
-        if news:
+            say = say or not now == self._asked.get(address, _NONE) == self._standing.get(address, _NONE)
+            _put(self._asked, address, now)
+        if say:
             self._said = True
             self._nat.set(frozenset(item for items in self._asked.values() for item in items))
             self._look()

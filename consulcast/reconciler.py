@@ -64,6 +64,7 @@ class Reconciler:
         self._touched: dict[Vip, None] = {}
         self._touched_addresses: dict[Interface, None] = {}
         self._begun: dict[Vip, None] = {}
+        self._changed: list[Prefix] = []  # since the last pass began: whose route was handed over or taken back
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
         self._routes: Mapping[Prefix, Route] = {}  # the same, as it was given
         self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
@@ -215,6 +216,9 @@ class Reconciler:
         if complete is not self._seen_complete or self._clock() >= self._sweep_at:
             self._touch_all()
         self._seen_complete = complete
+        changed, self._changed = self._changed, []
+        for prefix in changed:
+            self._touch_prefix(prefix)
         self._notice()
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._begin()
@@ -225,8 +229,8 @@ class Reconciler:
         if self._complete is not complete or differing(intents, self._intents):
             return
         self._notice()
+        self._hand_over([*self._begun, *self._touched], self._standing)
         vips, addresses = self._take()
-        self._hand_over(vips, self._stands)
         due = self._depart(addresses)
         self._translate(addresses, due)
         self._remove(due)
@@ -245,7 +249,15 @@ class Reconciler:
         for vip in vips:
             users = (self._wanted.intents[each] for each in self._wanted.at(vip.local))
             self._addresses.want(vip.local, next((user.name for user in users if self._may_begin(user)), None))
-        self._hand_over(vips, lambda intent: intent.vip.prefix in self._handed or self._stands(intent))
+        self._hand_over(vips, self._early)
+
+    def _early(self, prefix: Prefix) -> Intent | None:
+        """Choose what to announce before the kernel is asked: what is announced stays, if anything may be."""
+        users, handed = self._users(prefix), self._handed.get(prefix)
+        if handed is None:
+            return next(filter(self._stands, users), None)
+        stays = (user for user in users if user.vip == handed.vip or self._stands(user))
+        return next(stays, users[0] if users else None)
 
     def _may_begin(self, intent: Intent) -> bool:
         """A drain announces nothing that was not announced before it."""
@@ -259,14 +271,20 @@ class Reconciler:
         # While a changed rule is on its way the route stays; one that cannot be had takes it back.
         return not missing or (intent.vip.prefix in self._handed and self._rules.failing(missing) is None)
 
-    def _hand_over(self, vips: Iterable[Vip], fit: Callable[[Intent], bool]) -> None:
-        """Give the speaker the routes of ``vips`` that are fit for it, and take back those of the others."""
+    def _users(self, prefix: Prefix) -> list[Intent]:
+        users = (self._wanted.intents[vip] for vip in self._wanted.within(prefix))
+        return [user for user in users if self._may_begin(user)]
+
+    def _standing(self, prefix: Prefix) -> Intent | None:
+        """Choose what to announce: what works."""
+        return next(filter(self._stands, self._users(prefix)), None)
+
+    def _hand_over(self, vips: Iterable[Vip], choose: Callable[[Prefix], Intent | None]) -> None:
+        """Give the speaker the routes of ``vips`` that may be announced, and take back those that may not."""
         changed: dict[Prefix, Intent | None] = {}
         for vip in vips:
-            before = self._handed.get(vip.prefix)
-            users = (self._wanted.intents[each] for each in self._wanted.within(vip.prefix))
-            now = next((user for user in users if self._may_begin(user) and fit(user)), None)
-            if now is not before:
+            now = choose(vip.prefix)
+            if now is not self._handed.get(vip.prefix):
                 changed[vip.prefix] = now
         if not changed:
             return
@@ -292,6 +310,7 @@ class Reconciler:
             self._speaker.set(routes)
             for prefix in moved:
                 self._touch_prefix(prefix)
+            self._changed += moved
 
     def _look(self) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
