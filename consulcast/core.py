@@ -156,7 +156,7 @@ class Core:
         times = [at for at in (planned.recheck_at, reuse_at) if at is not None]
         self.plan = Plan(intents, planned.health, min(times, default=None))
         self._latency.planned()
-        self._reconciler.set(tuple(intents.values()), complete=self.complete)
+        self._reconciler.set(intents, complete=self.complete)
         self._journal.record(registered, self.health)
 
     def _monitor(self, apps: tuple[App, ...]) -> None:

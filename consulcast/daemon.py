@@ -561,7 +561,7 @@ class Daemon:
     # -- what the parts call -----------------------------------------------------------------------------------
 
     def _summary(self) -> str:
-        return summary(self._reconciler.status().values(), self._speaker.peers(), consul_word(self._consul))
+        return summary(self._reconciler.reasons(), self._speaker.peers(), consul_word(self._consul))
 
     def _spoken(self) -> None:
         self._reconciler.wake()

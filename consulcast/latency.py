@@ -59,6 +59,7 @@ class Latency:
         self._passing: Event | None = None  # what the pass that is under way serves
         self._waiting: dict[Prefix, Event] = {}  # routes that a pass could not hand over yet
         self._open: dict[Prefix, _Open] = {}
+        self._handed: dict[Prefix, None] = {}  # of these what nobody has asked for
 
     # The plan
 
@@ -88,6 +89,7 @@ class Latency:
             event = _earlier(former.event, event)
         what = What.WITHDRAW if route is None else What.ANNOUNCE if before is None else What.CHANGE
         self._open[prefix] = _Open(event, what, route)
+        self._handed[prefix] = None
 
     def end(self, waiting: Iterable[Prefix]) -> None:
         """A pass has come to its end; ``waiting``: routes that will be handed over when something is done."""
@@ -101,6 +103,11 @@ class Latency:
     def open(self) -> Collection[Prefix]:
         """The prefixes that wait for an acknowledgement."""
         return tuple(self._open)
+
+    def just_handed(self) -> Collection[Prefix]:
+        """The prefixes that the speaker is given another route for, since this was last asked."""
+        handed, self._handed = self._handed, {}
+        return handed
 
     def needless(self, prefix: Prefix) -> None:
         """Nothing is to be said about a prefix: no peer can be given it, or all are as they should be."""

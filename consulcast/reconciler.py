@@ -8,37 +8,29 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
+from consulcast.alarms import Alarms
+from consulcast.departures import Departures
+from consulcast.difference import differing
 from consulcast.executor.protocols import AddressTable, Flows, Found, Nat, RouteState, Speaker
 from consulcast.latency import Latency
-from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
-from consulcast.nat_rules import rules_now
+from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation, Vip
+from consulcast.nat_rules import Rules
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import RETRY_MAX, VipAddresses
-from consulcast.vip_status import LEVELS, DrainPhase, VipStatus, of_drain, of_route
+from consulcast.vip_report import VipReport
+from consulcast.vip_status import DrainPhase, VipStatus, of_drain, of_route
+from consulcast.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
 SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
 SETTLE = 10.0  # seconds after which the first reconcile counts as complete, whatever is still under way
-
-
-@dataclass(slots=True)
-class _Leaving:
-    """An address that is not wanted any more: ours, or one that NAT rules of ours are about."""
-
-    prefixes: frozenset[Prefix]  # the routes that lead to it
-    drain: bool  # whether there was such a route
-    clear_since: float | None = None
-    trouble: str = ""  # why it could not be removed
-    look_at: float = math.inf  # when time alone changes something
-    ended: bool = False  # its open flows have ended, or were waited for long enough
 
 
 class Reconciler:
@@ -57,23 +49,30 @@ class Reconciler:
         flows: Flows | None = None,
     ) -> None:
         self._addresses = VipAddresses(addresses, repairs or Repairs(), clock)
+        self._rules = Rules(nat)
         self._nat = nat
         self._speaker = speaker
         self._flows = flows
-        self._drain_time = drain_time
         self._spawn = spawn
         self._clock = clock
         self._latency = latency or Latency()
-        self._intents: tuple[Intent, ...] = ()
+        self._intents: Mapping[Vip, Intent] = {}
         self._complete = False
+        self._wanted = Wanted()  # the intents that the pass works on
+        self._seen_complete: bool | None = None
+        # What is to be looked at: by the next pass, and by one that was broken off.
+        self._touched: dict[Vip, None] = {}
+        self._touched_addresses: dict[Interface, None] = {}
+        self._begun: dict[Vip, None] = {}
+        self._changed: list[Prefix] = []  # since the last pass began: whose route was handed over or taken back
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
+        self._routes: Mapping[Prefix, Route] = {}  # the same, as it was given
         self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
-        self._translations: frozenset[Translation] = frozenset()  # the NAT rules that were last asked for
-        self._leaving: dict[Interface, _Leaving] = {}
-        self._status: dict[Vip, VipStatus] = {}
+        self._departures = Departures(drain_time, flows)
+        self._report = VipReport()
+        self._patience: Alarms[Vip] = Alarms()  # when to tell of peers that have not answered by then
         self._sweep_at = 0.0
         self._told: set[Kind] = set()  # what events have said since the last look
-        self._report_at = 0.0  # when to tell of peers that have not answered by then
         self._settled_at: float | None = None
         # Called after each pass; returns within how many seconds it must be called again, if it must.
         self.after_pass: Callable[[], float | None] = lambda: None
@@ -84,9 +83,12 @@ class Reconciler:
 
     # -- what others say ---------------------------------------------------------------------------------------
 
-    def set(self, intents: Iterable[Intent], complete: bool) -> None:
-        """Replace what should be. ``complete``: every source has answered, so that what is not wanted may go."""
-        self._intents = tuple(intents)
+    def set(self, intents: Mapping[Vip, Intent], complete: bool) -> None:
+        """Replace what should be. ``complete``: every source has answered, so that what is not wanted may go.
+
+        What has not changed is the same object as before, or it costs work.
+        """
+        self._intents = intents
         self._complete = complete
         self._wake.set()
 
@@ -102,7 +104,12 @@ class Reconciler:
 
     def status(self) -> dict[Vip, VipStatus]:
         """Every wanted VIP's state as found, with its reason."""
-        return dict(self._status)
+        found = self._report.found
+        return {vip: found[vip] for vip in self._wanted.intents if vip in found}
+
+    def reasons(self) -> Mapping[Reason, int]:
+        """How many VIPs there are of each reason."""
+        return self._report.counts
 
     def found(self) -> Found:
         """Read what the VIPs' device has now, and whose it is. Raises ``KernelError``; waits for the kernel."""
@@ -127,10 +134,10 @@ class Reconciler:
 
         Returns whether all of it was done within ``timeout`` seconds.
         """
-        self.set((), complete=True)
+        self.set({}, complete=True)
         deadline = self._clock() + timeout
         while self._clock() < deadline and self._greenlet is not None and not self._greenlet.dead:
-            if not self._leaving and not self._left() and not self._wake.is_set():
+            if not self._departures and not self._left() and not self._wake.is_set():
                 break
             gevent.sleep(0.005)
         done = not self._left()
@@ -155,13 +162,45 @@ class Reconciler:
             self._wake.wait(timeout=max(0.0, pause if again is None else min(pause, again)))
 
     def _next_deadline(self) -> float:
-        deadlines = [
-            self._sweep_at,
-            *(moment for moment in (self._report_at, self._settled_at or 0.0) if moment > self._clock()),
-            *self._addresses.retries,
-        ]
-        deadlines += [leaving.look_at for leaving in self._leaving.values() if leaving.clear_since is not None]
-        return min(deadlines)
+        now = self._clock()
+        settled_at = self._settled_at if self._settled_at is not None and self._settled_at > now else math.inf
+        return min(
+            self._sweep_at, settled_at, self._addresses.next_retry, self._patience.next, self._departures.alarms.next
+        )
+
+    # -- what is to be looked at -------------------------------------------------------------------------------
+
+    def _notice(self) -> None:
+        """Find out what something has happened to, so that the pass looks at that, and at nothing else."""
+        now = self._clock()
+        self._touch(self._patience.ring(now))
+        self._touch_addresses(self._departures.alarms.ring(now))
+        self._touch_addresses(self._departures.counted)
+        addresses, rules, prefixes = self._addresses.moved(), self._rules.moved(), self._speaker.moved()
+        if addresses is None or rules is None or prefixes is None:
+            self._touch_all()
+            return
+        self._touch_addresses(addresses)
+        self._touch_addresses(rules)
+        for prefix in prefixes:
+            self._touch_prefix(prefix)
+
+    def _touch(self, vips: Iterable[Vip]) -> None:
+        self._touched.update(dict.fromkeys(vips))
+
+    def _touch_addresses(self, addresses: Iterable[Interface]) -> None:
+        for address in addresses:
+            self._touched_addresses[address] = None
+            self._touch(self._wanted.at(address))
+
+    def _touch_prefix(self, prefix: Prefix) -> None:
+        self._touch(self._wanted.within(prefix))
+        self._touch_addresses(self._departures.from_within(prefix))
+
+    def _touch_all(self) -> None:
+        self._touch(self._wanted.intents)
+        for addresses in (self._addresses.owned, self._departures, self._rules):
+            self._touched_addresses.update(dict.fromkeys(addresses))
 
     # -- one pass ----------------------------------------------------------------------------------------------
 
@@ -172,60 +211,108 @@ class Reconciler:
         else has happened by then does not keep it from its end, or events that come without end would.
         """
         self._latency.begin()
-        intents = self._intents
-        announce = [intent for intent in intents if intent.announce and self._may_begin(intent)]
+        intents, complete = self._intents, self._complete
+        self._touch(self._wanted.replace(intents))
+        if complete is not self._seen_complete or self._clock() >= self._sweep_at:
+            self._touch_all()
+        self._seen_complete = complete
+        changed, self._changed = self._changed, []
+        for prefix in changed:
+            self._touch_prefix(prefix)
+        self._notice()
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
-        self._hand_over(i for i in announce if i.vip.prefix in self._handed or self._stands(i))
-        wanted = {intent.vip.local: intent.name for intent in announce}
-        self._look(wanted.keys())
-        if self._addresses.add_missing(wanted):
+        self._begin()
+        self._look()
+        if self._addresses.add_missing():
             self._wake.set()
             return
-        if self._intents is not intents and self._intents != intents:
+        if self._complete is not complete or differing(intents, self._intents):
             return
-        self._hand_over(intent for intent in announce if self._stands(intent))
-        keep = {intent.vip.local for intent in self._intents if intent.address}
-        due = self._due(keep)
-        self._translate(keep, due)
+        self._notice()
+        self._hand_over([*self._begun, *self._touched], self._standing)
+        vips, addresses = self._take()
+        due = self._depart(addresses)
+        self._translate(addresses, due)
         self._remove(due)
-        self._report()
+        self._tell(vips)
+
+    def _take(self) -> tuple[Iterable[Vip], Collection[Interface]]:
+        """Take all that is touched; from here on it is for the next pass."""
+        vips = {**self._begun, **self._touched}
+        addresses = {**self._touched_addresses, **dict.fromkeys(vip.local for vip in vips)}
+        self._begun, self._touched, self._touched_addresses = {}, {}, {}
+        return vips, addresses
+
+    def _begin(self) -> None:
+        vips, self._touched = self._touched, {}
+        self._begun.update(vips)
+        for vip in vips:
+            users = (self._wanted.intents[each] for each in self._wanted.at(vip.local))
+            self._addresses.want(vip.local, next((user.name for user in users if self._may_begin(user)), None))
+        self._hand_over(vips, self._early)
+
+    def _early(self, prefix: Prefix) -> Intent | None:
+        """Choose what to announce before the kernel is asked: what is announced stays, if anything may be."""
+        users, handed = self._users(prefix), self._handed.get(prefix)
+        if handed is None:
+            return next(filter(self._stands, users), None)
+        stays = (user for user in users if user.vip == handed.vip or self._stands(user))
+        return next(stays, users[0] if users else None)
 
     def _may_begin(self, intent: Intent) -> bool:
         """A drain announces nothing that was not announced before it."""
-        return intent.drain is None or intent.vip.prefix in self._handed
+        return intent.announce and (intent.drain is None or intent.vip.prefix in self._handed)
 
     def _stands(self, intent: Intent) -> bool:
         """Whether the VIP works on this host, so that its route may be announced."""
         if intent.vip.local not in self._addresses.present:
             return False
-        missing = self._untranslated(intent)
+        missing = self._rules.missing(intent)
         # While a changed rule is on its way the route stays; one that cannot be had takes it back.
-        return not missing or (intent.vip.prefix in self._handed and not missing & self._nat.failures().keys())
+        return not missing or (intent.vip.prefix in self._handed and self._rules.failing(missing) is None)
 
-    def _untranslated(self, intent: Intent) -> frozenset[Translation]:
-        return frozenset(intent.nats) - (self._nat.standing() or frozenset())
+    def _users(self, prefix: Prefix) -> list[Intent]:
+        users = (self._wanted.intents[vip] for vip in self._wanted.within(prefix))
+        return [user for user in users if self._may_begin(user)]
 
-    def _known_translations(self) -> frozenset[Translation]:
-        """All that stand, or may stand soon because they were asked for."""
-        return self._translations | (self._nat.standing() or frozenset())
+    def _standing(self, prefix: Prefix) -> Intent | None:
+        """Choose what to announce: what works."""
+        return next(filter(self._stands, self._users(prefix)), None)
 
-    def _hand_over(self, intents: Iterable[Intent]) -> None:
-        handed = {intent.vip.prefix: intent for intent in intents}
-        if handed != self._handed:
-            before, self._handed = self._handed, handed
-            self._time(before)
-            self._speaker.set([intent.route for intent in handed.values()])
-        for prefix, intent in handed.items():
-            self._led.setdefault(intent.vip.local, set()).add(prefix)
+    def _hand_over(self, vips: Iterable[Vip], choose: Callable[[Prefix], Intent | None]) -> None:
+        """Give the speaker the routes of ``vips`` that may be announced, and take back those that may not."""
+        changed: dict[Prefix, Intent | None] = {}
+        for vip in vips:
+            now = choose(vip.prefix)
+            if now is not self._handed.get(vip.prefix):
+                changed[vip.prefix] = now
+        if not changed:
+            return
+        routes = dict(self._routes)
+        moved: list[Prefix] = []
+        for prefix, now in changed.items():
+            former, route = routes.get(prefix), now.route if now is not None else None
+            if now is None:
+                del self._handed[prefix]
+            else:
+                self._handed[prefix] = now
+                self._led.setdefault(now.vip.local, set()).add(prefix)
+            if route == former:
+                continue
+            moved.append(prefix)
+            self._latency.handed(prefix, former, route)
+            if route is None:
+                del routes[prefix]
+            else:
+                routes[prefix] = route
+        if moved:
+            self._routes = routes
+            self._speaker.set(routes)
+            for prefix in moved:
+                self._touch_prefix(prefix)
+            self._changed += moved
 
-    def _time(self, before: Mapping[Prefix, Intent]) -> None:
-        """Have it timed when the routers know of what is handed over."""
-        for prefix in before.keys() | self._handed.keys():
-            old, new = (intents[prefix].route if prefix in intents else None for intents in (before, self._handed))
-            if old != new:
-                self._latency.handed(prefix, old, new)
-
-    def _look(self, wanted: Set[Interface]) -> None:
+    def _look(self) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
         sweep = self._clock() >= self._sweep_at
         if not sweep and not self._told and self._clock() < self._addresses.look_at:
@@ -234,121 +321,93 @@ class Reconciler:
         if sweep:
             self._sweep_at = self._clock() + SWEEP
             self._nat.sweep()
-        self._addresses.look(wanted, told)
+        self._addresses.look(told)
 
-    def _due(self, keep: Set[Interface]) -> Set[Interface]:
+    def _depart(self, addresses: Iterable[Interface]) -> Set[Interface]:
         """Find the addresses that may go: no route leads there any more, and the drain time is over."""
         now = self._clock()
-        unwanted = (self._addresses.owned | {item.vip for item in self._known_translations()}) - keep
-        for address in self._leaving.keys() - unwanted:
-            del self._leaving[address]
-        drained = {intent.vip.local: intent.drain for intent in self._intents if intent.drain and not intent.address}
-        counted: set[Interface] = set()
-        due: list[Interface] = []
-        for address in unwanted if self._complete else ():
-            leaving = self._leaving.get(address)
-            if leaving is None:
-                prefixes = frozenset(self._led.get(address, ()))
-                # of a former run nobody knows what led there, but the peers may still have it
-                leaving = _Leaving(prefixes or frozenset({address.network}), drain=bool(prefixes))
-                self._leaving[address] = leaving
-            if any(
-                self._speaker.route_state(prefix) is not RouteState.CLEAR
-                for prefix in leaving.prefixes - self._handed.keys()
+        due: set[Interface] = set()
+        for address in addresses:
+            users = [self._wanted.intents[vip] for vip in self._wanted.at(address)]
+            if any(user.address for user in users) or (
+                address not in self._addresses.owned and not self._rules.about(address)
             ):
-                leaving.clear_since = None
-                leaving.drain, leaving.ended = True, False
-                continue
-            if leaving.clear_since is None:
-                leaving.clear_since = now if leaving.drain else now - self._drain_time
-            leaving.look_at = leaving.clear_since + self._drain_time
-            drain = drained.get(address)
-            if now >= leaving.look_at and drain is not None and self._flows is not None and not leaving.ended:
-                leaving.look_at += drain.flows
-                leaving.ended = now >= leaving.look_at or self._flows.open(address) == 0
-                if not leaving.ended:
-                    counted.add(address)
-                    continue
-            if now >= leaving.clear_since + self._drain_time:
-                leaving.look_at = math.inf  # what it waits for now wakes us
-                due.append(address)
-        if self._flows is not None:
-            self._flows.watch(counted)
-        return frozenset(due)
+                self._departures.stays(address)
+            elif not self._complete:
+                self._departures.waits(address)
+            else:
+                prefixes = self._departures.leave(address, self._led.get(address, ()))
+                clear = all(self._is_clear(prefix) for prefix in prefixes)
+                drain = next((user.drain for user in users if user.drain is not None), None)
+                if self._departures.may_go(address, clear, drain, now):
+                    due.add(address)
+        self._departures.watch()
+        return due
 
-    def _translate(self, keep: Set[Interface], due: Set[Interface]) -> None:
+    def _is_clear(self, prefix: Prefix) -> bool:
+        """Whether no peer has a route any more that led to what leaves; another VIP may have taken it over."""
+        return prefix in self._handed or self._speaker.route_state(prefix) is RouteState.CLEAR
+
+    def _translate(self, addresses: Iterable[Interface], due: Set[Interface]) -> None:
         """Say which NAT rules should stand."""
-        if self._nat.standing() is None:
-            return  # until it is known what a former run has left, it cannot be said what may stay
-        decided: Set[Interface] = keep if self._complete else frozenset()
-        self._translations = rules_now(self._intents, self._addresses.present, self._known_translations(), decided, due)
-        self._nat.set(self._translations)
+        concerned, asking, decided = [], [], set()
+        for address in addresses:
+            users = [self._wanted.intents[vip] for vip in self._wanted.at(address)]
+            asks = [user for user in users if user.nats]
+            if asks or self._rules.about(address):
+                concerned.append(address)
+                asking += asks
+                if self._complete and any(user.address for user in users):
+                    decided.add(address)
+        self._rules.ask(concerned, asking, self._addresses.present, decided, due)
 
     def _remove(self, due: Set[Interface]) -> None:
         """Remove the addresses of ours that are due, once no NAT rule is about them."""
-        now = self._clock()
-        due = (due & self._addresses.owned) - {item.vip for item in self._known_translations()}
+        due = {address for address in due if address in self._addresses.owned and not self._rules.about(address)}
         if not due:
             return
         failures = self._addresses.remove(due)
         for address in due:
-            if address in failures:
-                leaving, why = self._leaving[address], failures[address]
-                extra = {"address": str(address), "reason": "address-stays", "detail": why}
-                level = logging.DEBUG if why == leaving.trouble else logging.ERROR
-                log.log(level, "address %s cannot be removed, retried: %s", address, why, extra=extra)
-                leaving.trouble = why
-                leaving.clear_since = now + RETRY_MAX  # tried again after that
-                leaving.look_at = now + RETRY_MAX + self._drain_time
+            why = failures.get(address)
+            extra = {"address": str(address)}
+            if why is None:
+                self._led.pop(address, None)
+                self._departures.stays(address)
+                log.info("address %s removed", address, extra={**extra, "reason": "address-removed"})
                 continue
-            self._led.pop(address, None)
-            del self._leaving[address]
-            log.info("address %s removed", address, extra={"address": str(address), "reason": "address-removed"})
+            news = self._departures.refused(address, why, self._clock() + RETRY_MAX)
+            extra |= {"reason": "address-stays", "detail": why}
+            log.log(
+                logging.ERROR if news else logging.DEBUG,
+                *("address %s cannot be removed, retried: %s", address, why),
+                extra=extra,
+            )
 
     # -- what it came to ---------------------------------------------------------------------------------------
 
-    def _report(self) -> None:
+    def _tell(self, vips: Iterable[Vip]) -> None:
         """Keep each VIP's state as found, and log what changed."""
-        status = {intent.vip: self._found(intent) for intent in self._intents}
-        down = {intent.vip for intent in self._intents if not intent.announce}
-        for vip, now in status.items():
-            before = self._status.get(vip)
-            if before != now:
-                level = LEVELS.get(now.reason, logging.WARNING)
-                if before and before.reason is now.reason and vip in down:
-                    level = logging.DEBUG  # a monitor that goes on failing may have other words for it each time
-                log.log(
-                    level,
-                    "vip %s: %s%s",
-                    vip,
-                    now.reason,
-                    f" ({now.detail})" if now.detail else "",
-                    extra={
-                        "vip": str(vip),
-                        "reason": str(now.reason),
-                        "detail": now.detail,
-                        "former": str(before.reason) if before else "",
-                    },
-                )
-        for vip in self._status.keys() - status.keys():
-            log.info("vip %s: not wanted any more", vip, extra={"vip": str(vip), "reason": str(Reason.WITHDRAWING)})
-        waiting = (vip.prefix for vip, found in status.items() if found.reason is Reason.ANNOUNCING)
-        self._latency.end(prefix for prefix in waiting if prefix not in self._handed)
-        self._status = status
-        reasons = {item.reason for item in status.values()}
-        self.ever_announced = self.ever_announced or Reason.ANNOUNCED in reasons
+        for vip in vips:
+            intent = self._wanted.intents.get(vip)
+            if intent is None:
+                self._patience.set(vip, math.inf)
+                self._report.forget(vip)
+            else:
+                self._report.tell(self._found(intent), not intent.announce, vip.prefix in self._handed)
+        self._latency.end(self._report.waiting)
+        self.ever_announced = self.ever_announced or Reason.ANNOUNCED in self._report.counts
         if self._complete and self._settled_at is None:
             self._settled_at = self._clock() + SETTLE
-        self.ever_complete = self.ever_complete or self._is_complete(reasons)
+        self.ever_complete = self.ever_complete or self._is_complete()
         if self.ever_complete:
             self._speaker.complete()
 
-    def _is_complete(self, reasons: Set[Reason]) -> bool:
+    def _is_complete(self) -> bool:
         """Whether all is as it should be as far as this host goes. What takes too long is not waited for."""
         if not self._complete or self._settled_at is None:
             return False
-        known = self._addresses.looked and self._nat.standing() is not None
-        under_way = reasons & {Reason.ANNOUNCING, Reason.MONITOR_PENDING}
+        known = self._addresses.looked and self._rules.known
+        under_way = self._report.counts.keys() & {Reason.ANNOUNCING, Reason.MONITOR_PENDING}
         return (known and not under_way) or self._clock() >= self._settled_at
 
     def _found(self, intent: Intent) -> VipStatus:
@@ -363,9 +422,8 @@ class Reconciler:
         if vip.local not in self._addresses.present:
             why = self._addresses.why_missing(vip.local)
             return VipStatus(vip, Reason.ADDRESS_FAILED if why else Reason.ANNOUNCING, why)
-        if missing := self._untranslated(intent):
-            why = next((why for item, why in self._nat.failures().items() if item in missing), "")
-            if why:
+        if missing := self._rules.missing(intent):
+            if why := self._rules.failing(missing) or "":
                 return VipStatus(vip, Reason.NAT_FAILED, why)
             if vip.prefix not in self._handed:
                 return VipStatus(vip, Reason.ANNOUNCING)
@@ -373,7 +431,7 @@ class Reconciler:
         if state is RouteState.ANNOUNCED:
             return VipStatus(vip, Reason.ANNOUNCED, intent.detail)
         found, until = of_route(vip, state, self._speaker.peers(), self._clock())
-        self._report_at = max(self._report_at, until)
+        self._patience.set(vip, until or math.inf)
         return found
 
     def _phase(self, intent: Intent) -> DrainPhase:
@@ -382,5 +440,5 @@ class Reconciler:
             return DrainPhase.LOWERED
         if self._speaker.route_state(vip.prefix) is not RouteState.CLEAR:
             return DrainPhase.WITHDRAWING
-        left = vip.local in self._addresses.owned or any(item.vip == vip.local for item in self._known_translations())
+        left = vip.local in self._addresses.owned or self._rules.about(vip.local)
         return DrainPhase.FLOWS if left else DrainPhase.DRAINED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import gevent
@@ -18,7 +18,6 @@ from consulcast.consul.source import ConsulSource
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import Reason
 from consulcast.sd_notify import Notifier
-from consulcast.vip_status import VipStatus
 
 READY_ANYWAY = 30.0  # seconds after the start of the parts; systemd gives up after 90
 
@@ -91,15 +90,17 @@ class Service:
             self._notifier.status(text)
 
 
-def summary(vips: Collection[VipStatus], peers: Iterable[PeerStatus], consul: str) -> str:
-    """Word how things are: ``7 of 9 VIPs announced, 2 of 2 peers up; Consul fresh``."""
-    announced = sum(vip.reason is Reason.ANNOUNCED for vip in vips)
-    would = sum(vip.reason is Reason.WOULD_ANNOUNCE for vip in vips)
+def summary(vips: Mapping[Reason, int], peers: Iterable[PeerStatus], consul: str) -> str:
+    """Word how things are: ``7 of 9 VIPs announced, 2 of 2 peers up; Consul fresh``.
+
+    ``vips``: how many there are of each reason.
+    """
+    announced, would, asked = vips.get(Reason.ANNOUNCED, 0), vips.get(Reason.WOULD_ANNOUNCE, 0), sum(vips.values())
     if would:
-        return f"observing: {would} of {len(vips)} VIPs would be announced; {consul}"
+        return f"observing: {would} of {asked} VIPs would be announced; {consul}"
     peers = tuple(peers)
     up = sum(peer.state is SessionState.UP for peer in peers)
-    return f"{announced} of {len(vips)} VIPs announced, {up} of {len(peers)} peers up; {consul}"
+    return f"{announced} of {asked} VIPs announced, {up} of {len(peers)} peers up; {consul}"
 
 
 def consul_word(source: ConsulSource | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from itertools import islice
 
 from consulcast.executor.protocols import Added, AddressTable, Found, KernelError
 from consulcast.losses import Losses
@@ -37,11 +38,17 @@ class VipAddresses:
     def __init__(self, table: AddressTable, repairs: Repairs, clock: Callable[[], float]) -> None:
         self._table, self._repairs, self._clock = table, repairs, clock
         self.looked = False  # whether the kernel could be read once
-        self.present: Set[Interface] = frozenset()
+        self.present: set[Interface] = set()
         self.owned: set[Interface] = set()
+        self._wanted: dict[Interface, str] = {}  # each with a name to show
+        # Wanted and not present: to be added now, in this order; what was refused, or is taken away again and again,
+        # is in `_retry` instead.
+        self._missing: dict[Interface, None] = {}
+        self._moved: set[Interface] | None = set()
         self._trouble = ""
         self._unread = ""  # why the kernel could not be read
         self._retry: dict[Interface, _Retry] = {}
+        self._retry_at = math.inf  # not later than the first of them
         self._losses: Losses[Interface] = Losses()
         self._falls: Losses[None] = Losses()  # how often the device went down
         self._down = False
@@ -52,7 +59,27 @@ class VipAddresses:
         """Read what is there now, and take nothing of it in. Raises ``KernelError``."""
         return self._table.look()
 
-    def look(self, wanted: Set[Interface], told: Set[Kind] = frozenset()) -> None:
+    def moved(self) -> Collection[Interface] | None:
+        """Tell of which addresses something else is known than when this was last asked; ``None``: of any."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    def _move(self, addresses: Iterable[Interface]) -> None:
+        if self._moved is not None:
+            self._moved.update(addresses)
+
+    def want(self, address: Interface, name: str | None) -> None:
+        """Say whether an address should be there: the name to show with it, or ``None``."""
+        if name is None:
+            if self._wanted.pop(address, None) is not None:
+                self._missing.pop(address, None)
+                self._retry.pop(address, None)
+        elif self._wanted.get(address) != name:
+            if address not in self._wanted and address not in self.present:
+                self._missing[address] = None
+            self._wanted[address] = name
+
+    def look(self, told: Set[Kind] = frozenset()) -> None:
         """Read the kernel: what is there, what is ours, what of former runs is left. ``told``: what events said."""
         if Kind.NETLINK in told:
             self._repairs.found(Kind.NETLINK, "the kernel's events came faster than they were read; all is looked at")
@@ -67,22 +94,34 @@ class VipAddresses:
         self._unread = ""
         before, self.looked = self._trouble, True
         self._trouble = self._trouble_of(found.trouble)
+        if self._trouble != before:
+            self._moved = None
         if self._trouble:
             if self._trouble != before:
                 extra = {"reason": "address-failed", "detail": self._trouble}
                 log.warning("no VIP works on this host: %s", self._trouble, extra=extra)
-            self.present, self.owned = frozenset(), set(found.ours)
+            self._take(set(), found.ours)
             return
-        lost = (self.present & wanted) - found.present
+        lost = (self.present - found.present).intersection(self._wanted)
         for address in sorted((self.owned & found.present) - found.ours, key=str):
             extra = {"address": str(address), "reason": "address-foreign"}
             log.warning("address %s is somebody else's now: it is used and never removed", address, extra=extra)
-        self.present, self.owned = found.present, set(found.ours)
+        self._take(found.present, found.ours)
         if before or Kind.DEVICE in told:
             again = f"{counted(len(lost), 'address', 'addresses')} put back" if lost else "its VIPs are announced again"
             self._repairs.found(Kind.DEVICE, f"the VIPs' device was down or gone and is up again; {again}")
         elif lost:
             self._lost(lost)
+
+    def _take(self, present: Set[Interface], owned: Set[Interface]) -> None:
+        """Take in what is there, and what of it is ours."""
+        gone, come = self.present - present, present - self.present
+        self._move(gone | come | (self.owned ^ owned))
+        self.present, self.owned = set(present), set(owned)
+        for address in come:
+            self._missing.pop(address, None)
+            self._retry.pop(address, None)
+        self._missing.update(dict.fromkeys(address for address in self._wanted if address in gone))
 
     def _trouble_of(self, down: str) -> str:
         """Why none of the addresses is to be used, ``down`` being why the device cannot be; "" if they may be."""
@@ -106,37 +145,46 @@ class VipAddresses:
             pause = self._losses.pause(address, now)
             if pause:
                 why = f"removed by somebody else again and again, put back in {pause:.0f} s"
-                self._retry[address] = _Retry(why, now + pause, pause)
+                self._put_off(address, _Retry(why, now + pause, pause))
 
-    def add_missing(self, wanted: Mapping[Interface, str]) -> bool:
-        """Add what is wanted and missing, each with a name to show, up to a batch. Returns whether there is more."""
+    def _put_off(self, address: Interface, retry: _Retry) -> None:
+        self._missing.pop(address, None)
+        self._retry[address] = retry
+        self._retry_at = min(self._retry_at, retry.at)
+
+    def _try_again(self, now: float) -> None:
+        """Count as missing what was put off until now."""
+        if now >= self._retry_at:
+            self._missing.update(dict.fromkeys(address for address, retry in self._retry.items() if retry.at <= now))
+            self._retry_at = min((retry.at for retry in self._retry.values() if retry.at > now), default=math.inf)
+
+    def add_missing(self) -> bool:
+        """Add what is wanted and missing, up to a batch. Returns whether there is more."""
         now = self._clock()
-        for address in self._retry.keys() - wanted.keys():
-            del self._retry[address]
-        missing = [
-            address
-            for address in wanted.keys() - self.present
-            if address not in self._retry or self._retry[address].at <= now
-        ]
-        if not missing or self._trouble:
+        if self._trouble:
             return False
-        batch, rest = missing[:BATCH], missing[BATCH:]
+        self._try_again(now)
+        if not self._missing:
+            return False
+        batch = {address: self._wanted[address] for address in islice(self._missing, BATCH)}
         try:
-            added = self._table.add({address: wanted[address] for address in batch})
+            added = self._table.add(batch)
         except KernelError as error:
             added = Added(frozenset(), dict.fromkeys(batch, str(error)))
         for address in batch:
+            self._missing.pop(address, None)
             former = self._retry.pop(address, None)
             why = added.failures.get(address)
             if why is not None:
                 delay = min(former.delay * 2, RETRY_MAX) if former else RETRY_MIN
-                self._retry[address] = _Retry(why, now + delay, delay)
-        self.present |= set(batch) - added.failures.keys()
+                self._put_off(address, _Retry(why, now + delay, delay))
+        self.present |= batch.keys() - added.failures.keys()
         self.owned |= added.ours
-        return bool(rest)
+        self._move(batch)
+        return bool(self._missing)
 
     def remove(self, addresses: Collection[Interface]) -> Mapping[Interface, str]:
-        """Remove what is ours of them. Returns the failures with the kernel's reason."""
+        """Remove what is ours of them, which nobody wants. Returns the failures with the kernel's reason."""
         try:
             failures = self._table.remove(addresses)
         except KernelError as error:
@@ -144,6 +192,7 @@ class VipAddresses:
         gone = set(addresses) - failures.keys()
         self.owned -= gone
         self.present -= gone
+        self._move(gone)
         return failures
 
     def why_missing(self, address: Interface) -> str:
@@ -154,9 +203,9 @@ class VipAddresses:
         return f"address {address}: {retry.why}" if retry is not None else ""
 
     @property
-    def retries(self) -> Collection[float]:
-        """When something is tried again."""
-        return [self.look_at] if self._trouble else [retry.at for retry in self._retry.values()]
+    def next_retry(self) -> float:
+        """When something is tried again; infinity if nothing is."""
+        return self.look_at if self._trouble else self._retry_at
 
 
 def _names(addresses: Collection[Interface]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from consulcast.executor.bgp.peer import Peer
-from consulcast.model import Community, CommunityKind, Origin, Route
+from consulcast.model import Community, CommunityKind, Origin, Prefix, Route
 from integration.lab import Host, Process, until
 
 
@@ -124,6 +124,10 @@ def _route(told: Mapping[str, Any]) -> Route:
     )
 
 
+def _table(told: Iterable[Mapping[str, Any]]) -> dict[Prefix, Route]:
+    return {route.prefix: route for route in map(_route, told)}
+
+
 def _community(text: str) -> Community:
     if not text[0].isdigit():
         return Community(CommunityKind.EXTENDED, text)
@@ -160,16 +164,16 @@ def main() -> None:
     def answer(name: str, argument: Any) -> object:
         match name:
             case "set":
-                speaker.set([_route(told) for told in argument])
+                speaker.set(_table(argument))
             case "set-peers":
                 speaker.set_peers(map(_peer, argument))
             case "timed":  # returns when: nanoseconds, as the tap tells them
                 at = time.time_ns()
-                speaker.set([_route(told) for told in argument])
+                speaker.set(_table(argument))
                 return at
             case "burst":
                 for table, pause in argument[0]:
-                    speaker.set([_route(told) for told in table])
+                    speaker.set(_table(table))
                     if pause:
                         gevent.sleep(pause)
             case "state":
@@ -224,7 +228,7 @@ def main() -> None:
     if restarted:
         speaker.leave(5)
     else:
-        speaker.set([])
+        speaker.set({})
         while not speaker.settled and speaker.peers():
             gevent.sleep(0.005)
         speaker.stop(5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import gevent
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from consulcast import notation
 from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.latency import Cause, Latency, What
-from consulcast.model import Draining, Intent, Interface, Prefix, Reason, Route, Translation
+from consulcast.model import Draining, Intent, Interface, Prefix, Reason, Route, Translation, Vip
 from consulcast.reconciler import Reconciler
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import BATCH
@@ -71,8 +71,10 @@ class FakeSpeaker:
     def complete(self) -> None:
         self.completed = True
 
-    def set(self, routes: Iterable[Route]) -> None:
-        wanted = {route.prefix: route for route in routes}
+    def moved(self) -> None:
+        """It may be any."""
+
+    def set(self, wanted: Mapping[Prefix, Route]) -> None:
         for prefix in self.routes.keys() - wanted.keys():
             self.script.append(f"withdraw {prefix}")
             if not self.acknowledges:
@@ -80,7 +82,7 @@ class FakeSpeaker:
         for prefix, route in wanted.items():
             if self.routes.get(prefix) != route:
                 self.script.append(f"announce {prefix}")
-        self.routes = wanted
+        self.routes = dict(wanted)
 
     def route_state(self, prefix: Prefix) -> RouteState:
         if prefix in self.unacknowledged:
@@ -166,7 +168,7 @@ class World:
     def wants(self, *intents: Intent, complete: bool = True) -> list[str]:
         """Say what should be, let it act, and return what it did."""
         self.script.clear()
-        self.reconciler.set(intents, complete)
+        self.reconciler.set(by_vip(*intents), complete)
         return self.acts()
 
     def acts(self, seconds: float = 0.0) -> list[str]:
@@ -193,6 +195,10 @@ def intent(
     reason = Reason.ANNOUNCED if announce else Reason.MONITOR_FAILING
     rules = tuple(nat(vip, port) for port in nats)
     return Intent(parsed, Route(parsed.prefix, wanted), address, announce, reason, nats=rules)
+
+
+def by_vip(*intents: Intent) -> dict[Vip, Intent]:
+    return {each.vip: each for each in intents}
 
 
 @pytest.fixture
@@ -519,7 +525,7 @@ def test_what_is_said_while_the_kernel_works_is_obeyed_before_anything_else(make
     world = make().begin()
     other = "203.0.113.11/32"
     world.wants(intent())
-    world.addresses.during_add = lambda: world.reconciler.set((intent(other, announce=False),), True)
+    world.addresses.during_add = lambda: world.reconciler.set(by_vip(intent(other, announce=False)), True)
     assert world.wants(intent(), intent(other)) == [f"add {other}", f"withdraw {VIP}", f"remove {VIP}"]
 
 
@@ -532,7 +538,7 @@ def test_many_addresses_do_not_hold_up_a_withdrawal(make: Make) -> None:
     def fails() -> None:
         calls.append(len(world.script))
         if len(calls) == 2:
-            world.reconciler.set((intent(announce=False), *many), True)
+            world.reconciler.set(by_vip(intent(announce=False), *many), True)
 
     world.addresses.during_add = fails
     world.wants(intent(), *many)
@@ -735,7 +741,7 @@ def test_left_as_it_is_nothing_is_taken_back(make: Make) -> None:
     world.wants(intent())
     world.script.clear()
     world.reconciler.leave()
-    world.reconciler.set((), complete=True)
+    world.reconciler.set({}, complete=True)
     gevent.sleep(0.01)
     assert world.script == []
 

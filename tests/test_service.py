@@ -7,12 +7,11 @@ import ipaddress
 import gevent
 import pytest
 
-from consulcast import notation, service
+from consulcast import service
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import Reason
 from consulcast.sd_notify import Notifier
 from consulcast.service import Service, summary
-from consulcast.vip_status import VipStatus
 
 
 class Words(Notifier):
@@ -102,6 +101,5 @@ def test_after_the_end_has_begun_nothing_is_said_but_that() -> None:
 def test_summary_counts_what_is_announced_and_up() -> None:
     router, host = ipaddress.ip_address("198.51.100.2"), ipaddress.ip_address("198.51.100.1")
     peers = [PeerStatus(router, 65010, 65001, host, state, 0.0) for state in (SessionState.UP, SessionState.DOWN)]
-    reasons = (Reason.ANNOUNCED, Reason.ANNOUNCED, Reason.DRAINING)
-    vips = [VipStatus(notation.vip("203.0.113.10/32"), reason) for reason in reasons]
+    vips = {Reason.ANNOUNCED: 2, Reason.DRAINING: 1}
     assert summary(vips, peers, "Consul fresh") == "2 of 3 VIPs announced, 1 of 2 peers up; Consul fresh"

@@ -32,7 +32,7 @@ class Parts:
 
     @property
     def plan(self) -> Any:
-        return SimpleNamespace(intents=[SimpleNamespace(vip=VIP, apps=(DNS.key,), drain=self.drain)])
+        return SimpleNamespace(intents={VIP: SimpleNamespace(vip=VIP, apps=(DNS.key,), drain=self.drain)})
 
     def status(self) -> dict[Any, VipStatus]:
         return self.found

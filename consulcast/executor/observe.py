@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from consulcast.difference import differing
 from consulcast.executor.bgp.events import Session
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.told import Told
@@ -79,21 +80,29 @@ class NoSpeaker:
     def __init__(self, peers: Iterable[Peer], changed: Callable[[], None]) -> None:
         self._peers, self._changed = tuple(peers), changed
         self._since = time.monotonic()
-        self._prefixes: frozenset[Prefix] = frozenset()
+        self._routes: Mapping[Prefix, Route] = {}
+        self._moved: set[Prefix] | None = set()
 
-    def set(self, routes: Iterable[Route]) -> None:
+    def set(self, routes: Mapping[Prefix, Route]) -> None:
         """Keep them, and tell nobody."""
-        before, self._prefixes = self._prefixes, frozenset(route.prefix for route in routes)
-        if before != self._prefixes:
+        moved, self._routes = differing(self._routes, routes), routes
+        if moved:
+            if self._moved is not None:
+                self._moved.update(moved)
             self._changed()
+
+    def moved(self) -> Collection[Prefix] | None:
+        """Tell of what is set anew, and of all when the peers are others."""
+        moved, self._moved = self._moved, set()
+        return moved
 
     def set_peers(self, peers: Iterable[Peer]) -> None:
         """Replace those who would be told."""
-        self._peers = tuple(peers)
+        self._peers, self._moved = tuple(peers), None
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell whether it would be announced."""
-        if prefix not in self._prefixes:
+        if prefix not in self._routes:
             return RouteState.CLEAR
         hops = any(peer.next_hop(prefix) is not None for peer in self._peers)
         return RouteState.OBSERVED if hops else RouteState.NO_NEXT_HOP

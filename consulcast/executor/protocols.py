@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -50,8 +50,17 @@ class RouteState(StrEnum):
 class Speaker(Protocol):
     """Announces routes to every peer."""
 
-    def set(self, routes: Iterable[Route]) -> None:
-        """Replace the whole desired table. Returns at once; the same table again sends nothing."""
+    def set(self, routes: Mapping[Prefix, Route]) -> None:
+        """Replace the whole desired table, which is not changed afterwards. Returns at once.
+
+        The same table again sends nothing. What has not changed is the same object as before, or it costs work.
+        """
+
+    def moved(self) -> Collection[Prefix] | None:
+        """Tell of which prefixes ``route_state`` may have changed since this was last asked; ``None``: of any.
+
+        A hint, for one who asks: what it leaves out is found by the next sweep.
+        """
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""

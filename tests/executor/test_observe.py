@@ -13,7 +13,7 @@ from consulcast import notation
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import RouteState, SessionState
-from consulcast.model import Draining, Intent, Reason, Route, Translation
+from consulcast.model import Draining, Intent, Reason, Route, Translation, Vip
 from consulcast.reconciler import Reconciler
 
 VIP, VIP6 = notation.vip("203.0.113.10/32"), notation.vip("2001:db8::10/128")
@@ -36,6 +36,10 @@ def reconciler() -> Iterator[Reconciler]:
     made.stop(1.0)
 
 
+def by_vip(*intents: Intent) -> dict[Vip, Intent]:
+    return {each.vip: each for each in intents}
+
+
 def until(fact: Callable[[], bool]) -> None:
     with gevent.Timeout(10):
         while not fact():
@@ -53,7 +57,7 @@ def wanted(announce: bool = True) -> list[Intent]:
 
 def test_what_would_be_announced_is_said_to_be_so_and_no_more(reconciler: Reconciler) -> None:
     up, other = wanted()
-    reconciler.set([Intent(VIP, up.route, True, True, up.reason, nats=(NAT,)), other], complete=True)
+    reconciler.set(by_vip(Intent(VIP, up.route, True, True, up.reason, nats=(NAT,)), other), complete=True)
     until(lambda: reasons(reconciler).get(str(VIP)) is Reason.WOULD_ANNOUNCE)
     assert reasons(reconciler)[str(VIP6)] is Reason.NO_NEXT_HOP
     assert not reconciler.ever_announced
@@ -61,15 +65,15 @@ def test_what_would_be_announced_is_said_to_be_so_and_no_more(reconciler: Reconc
 
 
 def test_a_failing_vip_has_the_same_reason_as_ever(reconciler: Reconciler) -> None:
-    reconciler.set(wanted(announce=False), complete=True)
+    reconciler.set(by_vip(*wanted(announce=False)), complete=True)
     until(lambda: reasons(reconciler).get(str(VIP)) is Reason.MONITOR_FAILING)
 
 
 def test_nothing_is_ever_said_to_be_added_or_removed(reconciler: Reconciler, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    reconciler.set(wanted(), complete=True)
+    reconciler.set(by_vip(*wanted()), complete=True)
     until(lambda: reasons(reconciler).get(str(VIP)) is Reason.WOULD_ANNOUNCE)
-    reconciler.set([], complete=True)
+    reconciler.set({}, complete=True)
     until(lambda: not reconciler.status())
     assert not any("address" in line or "announced" in line for line in caplog.messages)
 
@@ -83,9 +87,9 @@ def test_no_session_is_up_and_the_peer_says_why() -> None:
 
 def test_what_a_drain_announces_for_a_while_yet_is_not_said_to_be_announced(reconciler: Reconciler) -> None:
     up, other = wanted()
-    reconciler.set([up, other], complete=True)
+    reconciler.set(by_vip(up, other), complete=True)
     until(lambda: reasons(reconciler).get(str(VIP)) is Reason.WOULD_ANNOUNCE)
     drain = Draining(0.0, 1e9, "graceful-shutdown", 0.0)
-    reconciler.set([dataclasses.replace(up, reason=Reason.DRAINING, drain=drain), other], complete=True)
+    reconciler.set(by_vip(dataclasses.replace(up, reason=Reason.DRAINING, drain=drain), other), complete=True)
     until(lambda: "with graceful-shutdown" in reconciler.status()[VIP].detail)
     assert reasons(reconciler)[str(VIP)] is Reason.WOULD_ANNOUNCE

@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,7 @@ class Dialogue:
         self._latency, self._instruments = latency or Latency(), instruments or Instruments()
         self._ledger = Ledger(peers, self._acknowledged)
         self._sessions = Sessions(peers, clock)
+        self._all_moved = True  # any route may have come further, or fallen back, since it was last asked which have
         self._connection: gevent_socket.socket | None = None
         self._lost: gevent_socket.socket | None = None  # the last connection, while ExaBGP should make another
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
@@ -102,13 +103,23 @@ class Dialogue:
         if self._restart.complete():
             self._advance()
 
-    def set(self, routes: Iterable[Route]) -> None:
-        """Replace the whole desired table."""
+    def set(self, routes: Mapping[Prefix, Route]) -> None:
+        """Replace the whole desired table, which is not changed afterwards."""
         self._ledger.set(routes)
-        for prefix in self._latency.open:
+        self._forget_needless(self._latency.just_handed())
+        self._advance()
+
+    def moved(self) -> Collection[Prefix] | None:
+        """Tell of which prefixes ``route_state`` may have changed since this was last asked; ``None``: of any."""
+        moved, self._all_moved = None if self._all_moved else self._ledger.moved, False
+        self._ledger.moved = set()
+        return moved
+
+    def _forget_needless(self, prefixes: Iterable[Prefix]) -> None:
+        """Have no acknowledgement waited for of what is as it should be already, or can be told to nobody."""
+        for prefix in prefixes:
             if all(self._is_said(peer.address, prefix) for peer in self._peers):
                 self._latency.needless(prefix)
-        self._advance()
 
     def set_peers(self, change: PeerChange, running: bool) -> None:
         """Replace the peers; the configuration file has them already if ExaBGP is ``running``."""
@@ -118,6 +129,8 @@ class Dialogue:
         for peer in change.removed:
             self._restart.removed(peer.address, self._clock())
         self._sessions.set_peers(change)
+        self._all_moved = True
+        self._forget_needless(self._latency.open)
         if running and change.of_sessions:
             self._unproven = self._clock() if change.peers else None
         self._advance()
@@ -185,7 +198,7 @@ class Dialogue:
     def let_go(self) -> None:
         """Wait no more for peers to drop what they may hold of a session before: everything ends now."""
         self._restart.let_go()
-        self._on_change()
+        self._turned()
 
     def leave(self) -> None:
         """Say nothing more about routes: the sessions are about to end."""
@@ -218,8 +231,9 @@ class Dialogue:
         self._sessions.ended(reason)
         self._follow(before)  # asks the ledger what they know
         self._ledger.forget()
+        self._forget_needless(self._latency.open)
         self._wake.set()
-        self._on_change()
+        self._turned()
 
     def _drop(self) -> None:
         self._lost = None
@@ -227,6 +241,7 @@ class Dialogue:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._all_moved = True
             self._ledger.disconnected()
             self._drift.end()
             self._ending_rib = False
@@ -258,7 +273,9 @@ class Dialogue:
 
     def _watch(self) -> None:
         """Do what is due though nothing happens: write the rest, try again what was refused, end a wedged ExaBGP."""
+        now = self._clock()
         while True:
+            dropped_at = self._restart.next_deadline(now)
             due = not self._wake.wait(self._patience())
             self._wake.clear()
             if self._ledger.under_way and self._clock() - self._answered > WEDGED:
@@ -268,8 +285,9 @@ class Dialogue:
                 self._kill(f"it did not take over its new peers in {TAKEN_OVER:.0f} s, so all sessions are reset")
             if due:
                 self._advance()
-                if self._life.graceful_restart:
-                    self._on_change()  # a peer may have dropped what it held
+            now = self._clock()
+            if now >= dropped_at:  # by then a peer has dropped what it held
+                self._turned()
 
     def _pulse(self) -> None:
         """Say that we live, and look after what no event tells of."""
@@ -329,7 +347,7 @@ class Dialogue:
         self._drop()
         self._lost = connection
         log.debug("the connection to ExaBGP's relay is lost")
-        self._on_change()
+        self._turned()
         gevent.sleep(WEDGED)
         if self._lost is connection:
             self._kill(f"its relay did not come back in {WEDGED:.0f} s")
@@ -360,8 +378,14 @@ class Dialogue:
             return False
         before = self._sessions.up()
         changed = event is not None and self._sessions.apply(event)
+        self._all_moved = self._all_moved or changed or isinstance(event, events.Negotiated)
         self._follow(before)
         return changed
+
+    def _turned(self) -> None:
+        """Tell that any route may have come further, or fallen back."""
+        self._all_moved = True
+        self._on_change()
 
     def _follow(self, before: Iterable[IPAddress]) -> None:
         """Tell the books about graceful restart which sessions have begun or ended."""
@@ -381,7 +405,7 @@ class Dialogue:
     def _rib_ended(self, peer: IPAddress, version: int, ok: bool) -> None:
         self._ending_rib = False
         self._restart.said(peer, version, ok)
-        self._on_change()
+        self._turned()
 
     def _count_updates(self) -> None:
         for peer in self._peers:

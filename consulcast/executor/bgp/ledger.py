@@ -12,10 +12,11 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from consulcast.difference import differing
 from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
@@ -66,7 +67,7 @@ class Ledger:
         """``acknowledged`` is given what ExaBGP has taken, whether it announces, and whether that is new."""
         self._acknowledged = acknowledged or (lambda key, announced, new: None)
         self._peers = {peer.address: peer for peer in peers}
-        self._wanted: dict[Prefix, Route] = {}
+        self._wanted: Mapping[Prefix, Route] = {}
         self._lines: dict[Key, str] = {}  # wanted: the command that announces
         self._unwritable: set[Prefix] = set()  # wanted, but not of a form that can be sent
         self._told: dict[Key, str] = {}  # acknowledged: the command that announced
@@ -77,6 +78,7 @@ class Ledger:
         # Sets that keep their order. A withdrawal must not wait behind announcements.
         self._withdrawals: dict[Key, None] = {}
         self._announcements: dict[Key, None] = {}
+        self.moved: set[Prefix] = set()  # whose state may be another than when this was last emptied
         self._next_retry = math.inf
         self._progress = False  # something was acknowledged since we last wrote
         self._nudging = False  # a nudge waits for its answer
@@ -94,15 +96,15 @@ class Ledger:
 
     # What should be
 
-    def set(self, routes: Iterable[Route]) -> None:
-        """Replace all that is wanted; the later of two routes for one prefix counts."""
-        before, self._wanted = self._wanted, {route.prefix: route for route in routes}
-        for prefix in before.keys() - self._wanted.keys():
-            self._want(prefix, None)
-        for prefix, route in self._wanted.items():
-            old = before.get(prefix)
-            if old is not route and old != route:
+    def set(self, routes: Mapping[Prefix, Route]) -> None:
+        """Replace all that is wanted, in a table that is not changed afterwards."""
+        before, self._wanted = self._wanted, routes
+        found = differing(before, routes)
+        for prefix in found:
+            route = routes.get(prefix)
+            if route != before.get(prefix):
                 self._want(prefix, route)
+        self.moved.update(found)
 
     def set_peers(self, change: PeerChange, running: bool) -> None:
         """Replace the peers; the configuration file has them already if ExaBGP is ``running``.
@@ -161,6 +163,7 @@ class Ledger:
 
     def _mark(self, key: Key) -> None:
         """Queue what is to be said about ``key``, if anything; while a command about it is under way, wait for that."""
+        self.moved.add(key.prefix)
         self._withdrawals.pop(key, None)
         self._announcements.pop(key, None)
         if key.peer not in self._peers:
@@ -282,6 +285,7 @@ class Ledger:
         for key in [key for key in (*self._told, *self._suspect) if key.peer in self._leaving_now]:
             self._told.pop(key, None)
             self._suspect.discard(key)
+            self.moved.add(key.prefix)
         self._leaving -= self._leaving_now
         return True
 

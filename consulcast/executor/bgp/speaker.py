@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import gevent
@@ -127,7 +127,7 @@ class ExaBgpSpeaker:
     def stop(self, timeout: float) -> None:
         """End the sessions, with a Cease, and ExaBGP, within ``timeout`` seconds.
 
-        Call ``set([])`` and await ``settled`` first.
+        Call ``set({})`` and await ``settled`` first.
         """
         self._leave(timeout, silently=False)
 
@@ -152,9 +152,16 @@ class ExaBgpSpeaker:
         """All that should be announced has been set: tell peers with graceful restart to drop all else."""
         self._dialogue.complete()
 
-    def set(self, routes: Iterable[Route]) -> None:
-        """Replace the whole desired table. Returns at once; the same table again sends nothing."""
+    def set(self, routes: Mapping[Prefix, Route]) -> None:
+        """Replace the whole desired table, which is not changed afterwards. Returns at once.
+
+        The same table again sends nothing; what has not changed should be the same object.
+        """
         self._dialogue.set(routes)
+
+    def moved(self) -> Collection[Prefix] | None:
+        """Tell of which prefixes ``route_state`` may have changed since this was last asked; ``None``: of any."""
+        return self._dialogue.moved()
 
     def route_state(self, prefix: Prefix) -> RouteState:
         """Tell how far ``prefix`` is."""

@@ -23,7 +23,7 @@ from consulcast.repairs import Kind, Repairs
 from tests.executor.bgp.exabgp import Fake
 from tests.executor.bgp.test_events import line
 from tests.executor.bgp.test_ledger import table
-from tests.executor.bgp.values import peer, route
+from tests.executor.bgp.values import by_prefix, peer, route
 
 PEERS = (peer(),)
 
@@ -130,7 +130,7 @@ def wait(fact: object, seconds: float = 10.0) -> None:
 
 def test_a_route_set_before_the_connection_is_told_when_it_comes(world: World) -> None:
     wanted = [route("203.0.113.1/32")]
-    world.dialogue.set(wanted)
+    world.dialogue.set(by_prefix(wanted))
     assert world.dialogue.route_state(wanted[0].prefix) is RouteState.PENDING
     world.serve()
     wait(lambda: world.dialogue.settled)
@@ -146,7 +146,7 @@ def test_a_change_is_reported_when_the_session_comes_up_and_when_a_route_is_ackn
     wait(lambda: world.changes)
     assert world.dialogue.peers()[0].state is SessionState.UP
     before = world.changes
-    world.dialogue.set([route("203.0.113.1/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: world.changes > before)
     assert world.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.ANNOUNCED
 
@@ -162,7 +162,7 @@ def test_lines_that_arrive_in_pieces_are_put_together(world: World) -> None:
 def test_ten_thousand_routes_never_have_more_than_the_window_unanswered(world: World) -> None:
     wanted = [route(f"198.18.{n // 250}.{n % 250}/32") for n in range(10_000)]
     world.serve()
-    world.dialogue.set(wanted)
+    world.dialogue.set(by_prefix(wanted))
     wait(lambda: world.dialogue.settled, 30)
     assert world.exabgp.table == table(PEERS, wanted)
     assert WINDOW / 2 < world.most <= WINDOW
@@ -170,9 +170,9 @@ def test_ten_thousand_routes_never_have_more_than_the_window_unanswered(world: W
 
 def test_all_is_told_again_on_a_new_connection_and_the_unwanted_withdrawn(world: World) -> None:
     world.serve()
-    world.dialogue.set([route("203.0.113.1/32"), route("203.0.113.2/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.1/32"), route("203.0.113.2/32")]))
     wait(lambda: world.dialogue.settled)
-    world.dialogue.set([route("203.0.113.2/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.2/32")]))
     world.exabgp.read.clear()
     world.serve()
     wait(lambda: world.dialogue.settled)
@@ -184,11 +184,11 @@ def test_after_exabgp_has_ended_nothing_is_at_any_peer(world: World) -> None:
     end = world.serve()
     world.exabgp.up.add(str(PEERS[0].address))
     end.sendall(line("state", '"state": "up"') + b"\n")
-    world.dialogue.set([route("203.0.113.1/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: world.dialogue.settled and world.dialogue.peers()[0].state is SessionState.UP)
     world.dialogue.ended("SIGKILL")
     assert world.dialogue.peers()[0].state is SessionState.DOWN
-    world.dialogue.set([])
+    world.dialogue.set({})
     assert world.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.CLEAR
     assert world.dialogue.settled
 
@@ -204,7 +204,7 @@ def test_an_exabgp_that_does_not_answer_is_ended(world: World, monkeypatch: pyte
     monkeypatch.setattr(module, "WEDGED", 0.05)
     monkeypatch.setattr(module, "GRACE", 0.05)
     world.connect()
-    world.dialogue.set([route("203.0.113.1/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: world.killed)
     assert "no answer" in world.killed[0]
 
@@ -213,10 +213,10 @@ def test_an_exabgp_with_nothing_to_answer_is_left_alone(world: World, monkeypatc
     monkeypatch.setattr(module, "WEDGED", 0.05)
     monkeypatch.setattr(module, "GRACE", 0.01)
     world.serve()
-    world.dialogue.set([route("203.0.113.1/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: world.dialogue.settled)
     gevent.sleep(0.2)
-    world.dialogue.set([])
+    world.dialogue.set({})
     wait(lambda: world.dialogue.settled)
     assert world.killed == []
 
@@ -239,7 +239,7 @@ def test_a_relay_that_comes_back_does_not(world: World, monkeypatch: pytest.Monk
 
 def test_other_peers_are_taken_over_and_told_of_at_once(world: World) -> None:
     world.serve()
-    world.dialogue.set([route("203.0.113.1/32")])
+    world.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: world.dialogue.settled)
     changes = world.changes
     world.set_peers(peer("198.51.100.3"))
@@ -299,7 +299,7 @@ def test_changes_refusals_and_reconnects_at_any_moment_end_with_what_is_wanted(
                 for n in range(8)
                 if chance.random() < 0.5
             ]
-            world.dialogue.set(wanted)
+            world.dialogue.set(by_prefix(wanted))
         elif act < 0.8:
             world.exabgp.refuse = 1
         elif act < 0.9:
@@ -370,7 +370,7 @@ def test_drift_is_put_right_counted_and_logged_once(
     monkeypatch.setattr(module, "SWEEP", 0.05)
     wanted = [route(f"203.0.113.{n}/32") for n in range(250)]
     quick.serve()
-    quick.dialogue.set(wanted)
+    quick.dialogue.set(by_prefix(wanted))
     wait(lambda: quick.dialogue.settled)
     right = dict(quick.exabgp.table)
     del quick.exabgp.table[ADDRESS, "203.0.113.7/32"]
@@ -388,7 +388,7 @@ def test_drift_is_put_right_counted_and_logged_once(
 
 def test_end_of_rib_is_said_once_a_session_when_all_is_complete_and_acknowledged(quick: World) -> None:
     end = quick.serve()
-    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     rises(quick, end)
     wait(lambda: quick.dialogue.peers()[0].state is SessionState.UP and quick.dialogue.settled)
     gevent.sleep(0.05)
@@ -406,7 +406,7 @@ def test_end_of_rib_waits_for_the_last_acknowledgement(quick: World, monkeypatch
     answer = quick.answer
     monkeypatch.setattr(quick, "answer", lambda end: None)
     end = quick.serve()
-    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     quick.dialogue.complete()
     rises(quick, end)
     wait(lambda: quick.dialogue.peers()[0].state is SessionState.UP)
@@ -419,13 +419,13 @@ def test_end_of_rib_waits_for_the_last_acknowledgement(quick: World, monkeypatch
 
 def test_a_route_that_is_withdrawn_while_a_session_is_down_is_clear_only_after_its_end_of_rib(quick: World) -> None:
     end = quick.serve()
-    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     quick.dialogue.complete()
     rises(quick, end)
     wait(lambda: len(quick.exabgp.ended_ribs) == 2)
     falls(quick, end)
     wait(lambda: quick.dialogue.peers()[0].state is SessionState.DOWN)
-    quick.dialogue.set([])
+    quick.dialogue.set({})
     wait(lambda: quick.dialogue.settled)
     assert quick.dialogue.route_state(route("203.0.113.1/32").prefix) is RouteState.PENDING
     rises(quick, end)
@@ -435,7 +435,7 @@ def test_a_route_that_is_withdrawn_while_a_session_is_down_is_clear_only_after_i
 
 def test_whoever_waits_for_a_route_to_be_gone_is_woken_when_the_restart_time_is_over(quick: World) -> None:
     end = quick.serve()
-    quick.dialogue.set([route("203.0.113.1/32")])
+    quick.dialogue.set(by_prefix([route("203.0.113.1/32")]))
     quick.dialogue.complete()
     rises(quick, end)
     wait(lambda: len(quick.exabgp.ended_ribs) == 2)
@@ -443,7 +443,7 @@ def test_whoever_waits_for_a_route_to_be_gone_is_woken_when_the_restart_time_is_
     wait(lambda: quick.dialogue.peers()[0].state is SessionState.DOWN)
     heard = []
     quick.on_change = lambda: heard.append(quick.dialogue.route_state(route("203.0.113.1/32").prefix))
-    quick.dialogue.set([])
+    quick.dialogue.set({})
     wait(lambda: RouteState.CLEAR in heard)
 
 
@@ -454,7 +454,7 @@ def hand(world: World, before: Route | None, after: Route | None) -> None:
     world.latency.begin()
     world.latency.handed(route("203.0.113.1/32").prefix, before, after)
     world.latency.end(())
-    world.dialogue.set([after] if after else [])
+    world.dialogue.set(by_prefix([after] if after else []))
 
 
 def updates(world: World) -> dict[str, float]:
@@ -512,7 +512,7 @@ def test_messages_of_a_session_are_shown_while_it_is_up(world: World) -> None:
 
 def test_what_a_peer_is_told_is_shown_beside_exabgp_s_table(world: World) -> None:
     one, other = route("203.0.113.1/32"), route("203.0.113.2/32")
-    world.dialogue.set([one])
+    world.dialogue.set(by_prefix([one]))
     assert world.dialogue.told(one.prefix, 0.01)[0].table is None, "nobody is there to ask"
     world.serve()
     wait(lambda: world.dialogue.settled)

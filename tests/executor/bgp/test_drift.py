@@ -10,7 +10,7 @@ from consulcast.executor.bgp.ledger import Key, Ledger
 from consulcast.model import Prefix
 from tests.executor.bgp.exabgp import Fake
 from tests.executor.bgp.test_ledger import answer_all
-from tests.executor.bgp.values import peer, route
+from tests.executor.bgp.values import by_prefix, peer, route
 
 PEER = peer()
 ONE, TWO, FOREIGN = (ip_network(f"203.0.113.{n}/32") for n in (1, 2, 9))
@@ -25,7 +25,7 @@ def line(prefix: Prefix, *communities: str) -> str:
 @pytest.fixture
 def ledger() -> Ledger:
     made = Ledger([PEER])
-    made.set([route(str(ONE)), route(str(TWO))])
+    made.set(by_prefix([route(str(ONE)), route(str(TWO))]))
     answer_all(made, Fake(PEER))
     return made
 
@@ -58,14 +58,14 @@ def test_missing_foreign_and_changed_routes_are_said_as_they_should_be(ledger: L
 
 
 def test_what_is_under_way_is_not_looked_at(ledger: Ledger) -> None:
-    ledger.set([route(str(TWO), "65000:2"), route(str(FOREIGN))])
+    ledger.set(by_prefix([route(str(TWO), "65000:2"), route(str(FOREIGN))]))
     assert len(ledger.take(0)) == 3
     assert look(ledger, {ONE: line(ONE), TWO: line(TWO)}).count == 0
     assert look(ledger, {TWO: line(TWO, "65000:2"), FOREIGN: line(FOREIGN)}).count == 0
 
 
 def test_what_waits_to_be_said_is_not_looked_at(ledger: Ledger) -> None:
-    ledger.set([route(str(TWO), "65000:2"), route(str(FOREIGN))])
+    ledger.set(by_prefix([route(str(TWO), "65000:2"), route(str(FOREIGN))]))
     assert look(ledger, {ONE: line(ONE), TWO: line(TWO)}).count == 0
 
 
@@ -73,7 +73,7 @@ def test_what_was_withdrawn_after_the_look_began_is_not_missing(ledger: Ledger) 
     sweep = Sweep.of(list(ledger.all_told()), [PEER.address])
     question = sweep.next()
     assert question is not None
-    ledger.set([route(str(TWO))])
+    ledger.set(by_prefix([route(str(TWO))]))
     answer_all(ledger, Fake(PEER))
     assert list(sweep.compare(question, {TWO: line(TWO)}, ledger.told, ledger.unsure)) == []
 

@@ -20,7 +20,7 @@ from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import RouteState
 from consulcast.model import Community, CommunityKind, Route
 from tests.executor.bgp.exabgp import Fake
-from tests.executor.bgp.values import peer, route
+from tests.executor.bgp.values import by_prefix, peer, route
 
 PEERS = (peer(), peer("2001:db8::2", next_hop4=None))
 PREFIX = ip_network("203.0.113.1/32")
@@ -62,70 +62,70 @@ def ledger() -> Ledger:
 
 def test_a_route_goes_from_pending_to_announced_and_back_to_clear(ledger: Ledger, exabgp: Fake) -> None:
     assert ledger.state(PREFIX, carried) is RouteState.CLEAR
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
     assert len(ledger.take(0)) == 1
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
     assert ledger.acknowledge(True, 0)
     assert ledger.state(PREFIX, carried) is RouteState.ANNOUNCED
     assert ledger.state(PREFIX, lambda *_: False) is RouteState.HANDED_OVER
-    ledger.set([])
+    ledger.set({})
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
     answer_all(ledger, exabgp)
     assert ledger.state(PREFIX, carried) is RouteState.CLEAR
 
 
 def test_a_prefix_withdrawn_before_it_was_ever_written_is_clear_at_once(ledger: Ledger) -> None:
-    ledger.set([route("203.0.113.1/32")])
-    ledger.set([])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
+    ledger.set({})
     assert ledger.state(PREFIX, carried) is RouteState.CLEAR
     assert ledger.take(0) == []
 
 
 def test_the_same_table_again_sends_nothing(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32", "65000:1", "65000:2")])
+    ledger.set(by_prefix([route("203.0.113.1/32", "65000:1", "65000:2")]))
     answer_all(ledger, exabgp)
-    ledger.set([route("203.0.113.1/32", "65000:2", "65000:1")])
+    ledger.set(by_prefix([route("203.0.113.1/32", "65000:2", "65000:1")]))
     assert ledger.take(0) == []
     assert ledger.settled
 
 
 def test_a_changed_community_is_told_without_a_withdrawal(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32", "65000:1")])
+    ledger.set(by_prefix([route("203.0.113.1/32", "65000:1")]))
     answer_all(ledger, exabgp)
-    ledger.set([route("203.0.113.1/32", "65000:2")])
+    ledger.set(by_prefix([route("203.0.113.1/32", "65000:2")]))
     (line,) = ledger.take(0)
     assert "announce" in line
     assert "65000:2" in line
 
 
 def test_withdrawals_go_ahead_of_announcements(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     answer_all(ledger, exabgp)
-    ledger.set([route(f"198.18.0.{n}/32") for n in range(200)])
+    ledger.set(by_prefix([route(f"198.18.0.{n}/32") for n in range(200)]))
     assert "withdraw" in ledger.take(0)[0]
 
 
 def test_one_command_about_a_prefix_is_under_way_at_most(ledger: Ledger) -> None:
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     assert len(ledger.take(0)) == 1
-    ledger.set([])
+    ledger.set({})
     assert ledger.take(0) == []
     ledger.acknowledge(True, 0)
     assert ledger.take(0) == ["neighbor 198.51.100.2 withdraw route 203.0.113.1/32"]
 
 
 def test_a_change_back_while_a_command_is_under_way_needs_no_other(ledger: Ledger) -> None:
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     ledger.take(0)
-    ledger.set([])
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set({})
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     ledger.acknowledge(True, 0)
     assert ledger.take(0) == [commands.NUDGE]
 
 
 def test_exabgp_is_nudged_after_acknowledgements_once_until_it_answers(ledger: Ledger) -> None:
-    ledger.set([route("203.0.113.1/32"), route("203.0.113.2/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32"), route("203.0.113.2/32")]))
     ledger.take(0)
     assert ledger.take(0) == []
     ledger.acknowledge(True, 0)
@@ -141,7 +141,7 @@ def test_exabgp_is_nudged_after_acknowledgements_once_until_it_answers(ledger: L
 def test_ten_thousand_routes_never_have_more_than_the_window_under_way(exabgp: Fake) -> None:
     ledger = Ledger([peer()])
     routes = [route(f"198.18.{n // 250}.{n % 250}/32") for n in range(10_000)]
-    ledger.set(routes)
+    ledger.set(by_prefix(routes))
     chance = random.Random(7)
     while not ledger.settled:
         for _ in range(exabgp.receive(ledger.take(0))):
@@ -155,7 +155,7 @@ def test_ten_thousand_routes_never_have_more_than_the_window_under_way(exabgp: F
 def test_a_refused_route_is_failed_and_tried_again_ever_later(
     ledger: Ledger, exabgp: Fake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     exabgp.refuse = 3
     now, pauses = 0.0, []
     while ledger.state(PREFIX, carried) is not RouteState.ANNOUNCED:
@@ -170,18 +170,18 @@ def test_a_refused_route_is_failed_and_tried_again_ever_later(
 
 
 def test_a_changed_route_is_tried_at_once_after_a_refusal(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     exabgp.refuse = 1
     answer_all(ledger, exabgp)
-    ledger.set([route("203.0.113.1/32", "65000:1")])
+    ledger.set(by_prefix([route("203.0.113.1/32", "65000:1")]))
     answer_all(ledger, exabgp)
     assert ledger.state(PREFIX, carried) is RouteState.ANNOUNCED
 
 
 def test_a_refused_withdrawal_is_not_clear(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     answer_all(ledger, exabgp)
-    ledger.set([])
+    ledger.set({})
     exabgp.refuse = 1
     answer_all(ledger, exabgp)
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
@@ -192,26 +192,26 @@ def test_a_refused_withdrawal_is_not_clear(ledger: Ledger, exabgp: Fake) -> None
 
 def test_a_route_of_a_family_that_no_peer_has_a_next_hop_for_says_so() -> None:
     ledger = Ledger([peer(next_hop6=None)])
-    ledger.set([route("2001:db8:1::/64")])
+    ledger.set(by_prefix([route("2001:db8:1::/64")]))
     assert ledger.take(0) == []
     assert ledger.state(ip_network("2001:db8:1::/64"), carried) is RouteState.NO_NEXT_HOP
 
 
 def test_one_route_that_cannot_be_written_fails_alone(ledger: Ledger, exabgp: Fake) -> None:
     bad = Route(PREFIX, (Community(CommunityKind.STANDARD, "json"),))
-    ledger.set([bad, route("203.0.113.2/32")])
+    ledger.set(by_prefix([bad, route("203.0.113.2/32")]))
     answer_all(ledger, exabgp)
     assert ledger.state(PREFIX, carried) is RouteState.FAILED
     assert ledger.state(ip_network("203.0.113.2/32"), carried) is RouteState.ANNOUNCED
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     answer_all(ledger, exabgp)
     assert ledger.state(PREFIX, carried) is RouteState.ANNOUNCED
 
 
 def test_after_exabgp_has_ended_no_peer_has_anything_and_all_is_told_again(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32"), route("203.0.113.2/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32"), route("203.0.113.2/32")]))
     answer_all(ledger, exabgp)
-    ledger.set([route("203.0.113.2/32")])
+    ledger.set(by_prefix([route("203.0.113.2/32")]))
     ledger.take(0)
     ledger.disconnected()
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
@@ -223,10 +223,10 @@ def test_after_exabgp_has_ended_no_peer_has_anything_and_all_is_told_again(ledge
 
 
 def test_after_a_lost_relay_all_is_told_again_and_the_unwanted_withdrawn(ledger: Ledger, exabgp: Fake) -> None:
-    ledger.set([route("203.0.113.1/32"), route("203.0.113.2/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32"), route("203.0.113.2/32")]))
     answer_all(ledger, exabgp)
     ledger.disconnected()
-    ledger.set([route("203.0.113.2/32")])
+    ledger.set(by_prefix([route("203.0.113.2/32")]))
     ledger.resume()
     ledger.acknowledge(True, 0)
     assert [line.split()[2] for line in ledger.take(0)] == ["withdraw", "announce"]
@@ -246,7 +246,7 @@ A, B = peer(), peer("198.51.100.3")
 def two() -> tuple[Ledger, Fake]:
     """Peers A and B, who know one route."""
     ledger, exabgp = Ledger([A, B]), Fake(A, B)
-    ledger.set([route("203.0.113.1/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32")]))
     answer_all(ledger, exabgp)
     exabgp.read.clear()
     return ledger, exabgp
@@ -269,7 +269,7 @@ def test_an_added_peer_gets_the_whole_table_and_the_others_hear_nothing(two: tup
 
 def test_what_a_removed_peer_knew_is_not_clear_before_exabgp_has_dropped_it(two: tuple[Ledger, Fake]) -> None:
     ledger, exabgp = two
-    ledger.set([])
+    ledger.set({})
     replace_peers(ledger, exabgp, A)
     assert ledger.take(0) == [commands.RELOAD]
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
@@ -284,10 +284,10 @@ def test_what_a_removed_peer_knew_is_not_clear_before_exabgp_has_dropped_it(two:
 
 def test_nothing_is_under_way_while_the_configuration_is_read(two: tuple[Ledger, Fake]) -> None:
     ledger, exabgp = two
-    ledger.set([route("203.0.113.1/32"), route("203.0.113.2/32")])
+    ledger.set(by_prefix([route("203.0.113.1/32"), route("203.0.113.2/32")]))
     assert len(ledger.take(0)) == 2
     replace_peers(ledger, exabgp, A)
-    ledger.set([])
+    ledger.set({})
     assert ledger.take(0) == []
     ledger.acknowledge(True, 0)
     assert ledger.take(0) == [commands.NUDGE]
@@ -320,7 +320,7 @@ def test_a_peer_of_another_as_is_told_all_again(two: tuple[Ledger, Fake]) -> Non
 def test_a_peer_that_is_removed_and_back_before_exabgp_knows_keeps_no_stale_route(two: tuple[Ledger, Fake]) -> None:
     ledger, exabgp = two
     replace_peers(ledger, exabgp, A)
-    ledger.set([])
+    ledger.set({})
     replace_peers(ledger, exabgp, A, B)
     exabgp.receive(ledger.take(0))
     ledger.acknowledge(exabgp.step(), 0)
@@ -341,7 +341,7 @@ def test_a_peer_that_comes_and_goes_while_the_configuration_is_read_keeps_no_sta
     replace_peers(ledger, exabgp, A, B)
     assert exabgp.step()  # what it reads has B, who so keeps its table
     replace_peers(ledger, exabgp, A)
-    ledger.set([])
+    ledger.set({})
     ledger.acknowledge(True, 0)
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
     replace_peers(ledger, exabgp, A, B)
@@ -355,7 +355,7 @@ def test_a_peer_removed_while_the_configuration_is_read_is_not_clear_by_that(two
     exabgp.receive(ledger.take(0))
     assert exabgp.step()
     replace_peers(ledger, exabgp, peer("198.51.100.4"))
-    ledger.set([])
+    ledger.set({})
     ledger.acknowledge(True, 0)
     assert ledger.state(PREFIX, carried) is RouteState.PENDING
     answer_all(ledger, exabgp)
@@ -474,7 +474,7 @@ def _play(acts: list[_Act]) -> None:
     for act in acts:
         if isinstance(act, list):
             wanted = act
-            ledger.set(act)
+            ledger.set(by_prefix(act))
         elif isinstance(act, tuple):
             change, running = PeerChange.between(peers, act), bool(peers)
             peers = exabgp.file = act
@@ -521,7 +521,7 @@ def _play(acts: list[_Act]) -> None:
         assert ledger.state(one.prefix, carried) is (RouteState.ANNOUNCED if reached else RouteState.NO_NEXT_HOP)
     write()  # what was left to ask
     hear_all()
-    ledger.set(list(wanted))
+    ledger.set(by_prefix(list(wanted)))
     assert set(ledger.take(now)) <= {commands.NUDGE}
 
 
@@ -531,12 +531,12 @@ def test_lower_preference_is_one_command_and_so_is_the_way_back(settings: Settin
     one = peer(peer_as=peer_as)
     ledger, plain = Ledger([one]), route("203.0.113.1/32", "65000:1")
     for wanted in (plain, lowered(plain, settings), plain):
-        ledger.set([wanted])
+        ledger.set(by_prefix([wanted]))
         (line,) = (line for line in ledger.take(0) if line != commands.NUDGE)
         assert line == commands.announce(one, wanted)
         ledger.nudged()
         ledger.acknowledge(True, 0)
         assert ledger.state(PREFIX, carried) is RouteState.ANNOUNCED
-        ledger.set([wanted])
+        ledger.set(by_prefix([wanted]))
         assert [line for line in ledger.take(0) if line != commands.NUDGE] == []
         ledger.nudged()

@@ -20,7 +20,7 @@ from consulcast.executor.bgp.errors import PeerError, RunDirectoryError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.protocols import RouteState, Speaker
-from tests.executor.bgp.values import peer, route
+from tests.executor.bgp.values import by_prefix, peer, route
 
 PREFIX = ip_network("203.0.113.1/32")
 
@@ -47,9 +47,9 @@ def pid(speaker: ExaBgpSpeaker) -> int:
 
 def test_a_route_is_handed_over_and_cleared_while_the_peer_is_down(speaker: ExaBgpSpeaker) -> None:
     told: Speaker = speaker
-    told.set([route("203.0.113.1/32", "65000:1")])
+    told.set(by_prefix([route("203.0.113.1/32", "65000:1")]))
     wait(lambda: told.route_state(PREFIX) is RouteState.HANDED_OVER)
-    told.set([])
+    told.set({})
     wait(lambda: told.route_state(PREFIX) is RouteState.CLEAR)
 
 
@@ -57,7 +57,7 @@ def test_the_child_is_in_a_session_of_its_own_and_takes_nothing_from_our_environ
     speaker: ExaBgpSpeaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", "secret")
-    speaker.set([route("203.0.113.1/32")])
+    speaker.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: speaker.settled)
     first = pid(speaker)
     os.kill(first, signal.SIGKILL)
@@ -81,7 +81,7 @@ def test_an_end_of_exabgp_is_no_reason_of_what_comes_after_the_next_session(
 
 
 def test_nothing_is_left_after_a_stop_but_the_log(speaker: ExaBgpSpeaker, tmp_path: Path) -> None:
-    speaker.set([route("203.0.113.1/32")])
+    speaker.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: speaker.settled)
     assert "s3cret" in (tmp_path / "run" / "exabgp.conf").read_text()
     ended = pid(speaker)
@@ -119,7 +119,7 @@ def test_a_start_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_without_peers_nothing_is_started_and_routes_say_so(tmp_path: Path) -> None:
     speaker = ExaBgpSpeaker([], tmp_path / "run")
     speaker.start()
-    speaker.set([route("203.0.113.1/32")])
+    speaker.set(by_prefix([route("203.0.113.1/32")]))
     assert speaker.route_state(PREFIX) is RouteState.NO_NEXT_HOP
     assert speaker.peers() == ()
     assert speaker.settled
@@ -135,7 +135,7 @@ def closed(number: int = 1, **more: Any) -> Peer:
 def test_peers_are_taken_over_by_the_exabgp_that_runs_though_routes_wait_for_a_peer_that_is_down(
     speaker: ExaBgpSpeaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    speaker.set([route("203.0.113.1/32")])
+    speaker.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: speaker.settled)
     first = pid(speaker)
     with caplog.at_level(logging.INFO):
@@ -165,7 +165,7 @@ def test_peers_that_differ_in_next_hops_only_keep_their_session(
 def test_exabgp_runs_while_there_are_peers_and_only_then(tmp_path: Path) -> None:
     speaker = ExaBgpSpeaker([], tmp_path / "run")
     speaker.start()
-    speaker.set([route("203.0.113.1/32")])
+    speaker.set(by_prefix([route("203.0.113.1/32")]))
     speaker.set_peers([closed()])
     wait(lambda: speaker.route_state(PREFIX) is RouteState.HANDED_OVER)
     ended = pid(speaker)
@@ -181,7 +181,7 @@ def test_exabgp_runs_while_there_are_peers_and_only_then(tmp_path: Path) -> None
 
 
 def test_peers_that_come_back_while_exabgp_ends_get_another(speaker: ExaBgpSpeaker) -> None:
-    speaker.set([route("203.0.113.1/32")])
+    speaker.set(by_prefix([route("203.0.113.1/32")]))
     wait(lambda: speaker.settled)
     first = pid(speaker)
     speaker.set_peers([])
