@@ -13,8 +13,7 @@ from typing import TypeVar
 
 from consulcast import notation, policy_file, schema
 from consulcast.changes import LAST
-from consulcast.consul.publisher import Wanted
-from consulcast.consul.settings import BadSetting, ConsulSettings, settings_from
+from consulcast.consul.settings import BadSetting, ConsulSettings, Publishing, settings_from
 from consulcast.damping import Limits
 from consulcast.document import ConfigError, Document
 from consulcast.drains import Method
@@ -79,7 +78,7 @@ class Config:
     damping: Limits = field(default_factory=Limits)
     lease: float = 10.0  # 0: none
     graceful_restart: int = 0  # 0: off
-    publish: Wanted = field(default_factory=Wanted)
+    publish: Publishing = field(default_factory=Publishing)
     hook: Hook | None = None
     warnings: tuple[str, ...] = ()
 
@@ -235,7 +234,7 @@ class _Reader:
             raise self._error(f"{at}.max_suppress", what)
         return limits
 
-    def _publish(self) -> Wanted:
+    def _publish(self) -> Publishing:
         publish = self._file.publish
         if publish.kv and not _KEYS.fullmatch(publish.kv):
             raise self._error("$.publish.kv", f"{publish.kv!r}: write a prefix that ends with a slash: consulcast/")
@@ -243,7 +242,7 @@ class _Reader:
             raise self._error("$.publish.service", f"{publish.service!r}: letters, digits and hyphens, 63 at most")
         if not _SHORTEST_TTL <= publish.ttl <= _LONGEST_TTL:
             raise self._error("$.publish.ttl", "must be from 15s to 24h")
-        return Wanted(publish.kv, publish.service, float(publish.ttl))
+        return Publishing(publish.kv, publish.service, float(publish.ttl))
 
     def _hook(self, commands: Commands) -> Hook | None:
         """It runs as, and with the limits of, any command that has none of its own."""

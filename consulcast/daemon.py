@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -24,10 +24,7 @@ from consulcast.changes import Changes
 from consulcast.config import Config, consul_settings
 from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
-from consulcast.consul.publisher import Publisher
 from consulcast.consul.settings import BadSetting
-from consulcast.consul.source import ConsulSource
-from consulcast.core import Core
 from consulcast.document import ConfigError
 from consulcast.drain_store import DrainStore
 from consulcast.executor.addresses import Addresses
@@ -44,7 +41,6 @@ from consulcast.executor.nat.table import NatTable
 from consulcast.executor.network import Network, filled, look, own
 from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import KernelError
-from consulcast.explain.collect import Collector
 from consulcast.hooks import Hook, Hooks
 from consulcast.hub import HubTurns
 from consulcast.instruments import Instruments
@@ -64,9 +60,11 @@ from consulcast.restart_job import restart_is_under_way
 from consulcast.rundir import SOCKET, InUse, RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
-from consulcast.status import Status
-from consulcast.web.endpoint import Endpoint
 from consulcast.web.listen import ListenError
+
+if TYPE_CHECKING:
+    from consulcast.consul.publisher import Publisher
+    from consulcast.consul.source import ConsulSource
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +106,7 @@ class Daemon:
         self._restarted = False  # told that we shall be started again at once
         self._claim: socket.socket | None = None
         self._device_events: DeviceEvents | None = None
+        self._undo: Callable[[], None] = lambda: None  # ends what has begun, when the rest cannot
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or SIGUSR2 ("you are started again at once"), or until a part fails."""
@@ -137,6 +136,7 @@ class Daemon:
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
             log.error("cannot start: %s", error, extra=extra)
+            self._undo()
             if not isinstance(error, InUse):  # the words of one that runs are its own
                 last_words.say(state_dir, f"cannot start: {error}")
             return UNUSABLE
@@ -170,6 +170,15 @@ class Daemon:
             latency=self._latency,
             flows=self._flows,
         )
+        self._undo = lambda: self._speaker.stop(timeout=LEAVE_TIMEOUT)
+        self._speaker.start()
+        gevent.idle()  # it does
+        # ExaBGP takes as long to start as the rest of us to be imported: both at once
+        from consulcast.core import Core
+        from consulcast.explain.collect import Collector
+        from consulcast.status import Status
+        from consulcast.web.endpoint import Endpoint
+
         if not self._observe:
             self._device_events = DeviceEvents(
                 agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
@@ -290,6 +299,8 @@ class Daemon:
             log.warning(text, extra={"reason": "consul-unused"})
             return None
 
+        from consulcast.consul.source import ConsulSource
+
         def parse(key: AppKey, name: str, service_tags: Sequence[str]) -> App | Refused | None:
             return tags.parse(key, name, service_tags, prefix)
 
@@ -315,7 +326,6 @@ class Daemon:
         self._turns.start()
         self._hooks.start()
         self._service.start()
-        self._speaker.start()
         self._nat.start()
         if self._device_events is not None:
             self._device_events.start()
@@ -481,6 +491,8 @@ class Daemon:
         config, consul = self._config, self._consul
         wanted = (config.publish.kv or config.publish.service) and not self._observe
         if consul is not None and wanted:
+            from consulcast.consul.publisher import Publisher
+
             settings = consul_settings(config.consul, os.environ)
             self._publisher = Publisher(settings, consul.node, config.publish, self._publication, self._changes)
             self._publisher.start()

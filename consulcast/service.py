@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from consulcast.consul.source import ConsulSource
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import Reason
 from consulcast.sd_notify import Notifier
+
+if TYPE_CHECKING:
+    from consulcast.consul.source import ConsulSource
 
 READY_ANYWAY = 30.0  # seconds after the start of the parts; systemd gives up after 90
 

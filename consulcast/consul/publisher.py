@@ -12,7 +12,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -23,7 +22,7 @@ from consulcast.consul import writer
 from consulcast.consul.bodies import OURS
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.library import segment
-from consulcast.consul.settings import ConsulSettings
+from consulcast.consul.settings import ConsulSettings, Publishing
 from consulcast.consul.watch import backoff
 from consulcast.consul.writer import BATCH, Conflict, Writer
 from consulcast.publication import Publication
@@ -36,15 +35,6 @@ _Change: TypeAlias = tuple[str, bytes | None]  # a key, and its value or that it
 SETTLE = 0.2  # seconds after a change in which others come that belong to it
 SWEEP = 60.0  # seconds between two looks at whether others have changed our keys
 LAST_WORDS = 2.0  # seconds at the stop for Consul to hear of it
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is published: below which prefix of the key-value store, and as which service; empty: not so."""
-
-    kv: str = ""
-    service: str = ""
-    ttl: float = 30.0  # seconds that it outlives us
 
 
 class Form(Protocol):
@@ -185,7 +175,7 @@ class Publisher:
         self,
         settings: ConsulSettings,
         node: str,
-        wanted: Wanted,
+        wanted: Publishing,
         current: Callable[[], Publication | None],
         changes: Changes,
     ) -> None:

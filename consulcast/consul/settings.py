@@ -142,3 +142,12 @@ def usable_token(name: str, token: str) -> str:
     if not all(33 <= ord(c) <= 126 for c in token):
         raise BadSetting(f"{name}: the token holds a space or another character that no Consul token has")
     return token
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """What is published: below which prefix of the key-value store, and as which service; empty: not so."""
+
+    kv: str = ""
+    service: str = ""
+    ttl: float = 30.0  # seconds that it outlives us

@@ -13,8 +13,8 @@ import pytest
 from consulcast.changes import Changes
 from consulcast.consul import publisher
 from consulcast.consul.errors import Denied, Garbage, Unreachable
-from consulcast.consul.publisher import Announcer, Keys, Publisher, Wanted
-from consulcast.consul.settings import ConsulSettings, settings_from
+from consulcast.consul.publisher import Announcer, Keys, Publisher
+from consulcast.consul.settings import ConsulSettings, Publishing, settings_from
 from consulcast.consul.writer import BATCH, Conflict, Entry, Writer
 from consulcast.publication import Publication
 from tests.consul.server import Server, reply
@@ -224,7 +224,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(current: Callable[[], Publication | None], form: Noting, monkeypatch: pytest.MonkeyPatch) -> Publisher:
     monkeypatch.setattr(publisher, "Keys", lambda *_: form)
-    made = Publisher(ConsulSettings(), "host", Wanted(kv="cast/", ttl=0.006), current, Changes())
+    made = Publisher(ConsulSettings(), "host", Publishing(kv="cast/", ttl=0.006), current, Changes())
     made.start()
     return made
 
