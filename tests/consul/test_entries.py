@@ -57,6 +57,9 @@ def test_one_changed_entry_is_decoded_alone_and_all_others_are_the_same_objects(
     assert counting.decoded == 1
     assert [one is other for one, other in zip(entries.in_order, former, strict=True)].count(False) == 1
     assert entries.in_order[place].status == "critical"
+    counting.decoded = 0
+    entries.read(listed(*changed[:30], check("service:30", "warning"), *changed[31:], indent=indent))
+    assert (counting.decoded, entries.in_order[30].status) == (1, "warning")
 
 
 @pytest.mark.parametrize("place", [1, 25, 49])

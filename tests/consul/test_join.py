@@ -186,3 +186,82 @@ def test_service_is_an_app_while_it_is_enabled_and_was_readable_once() -> None:
     assert join.is_app(Service("dns", "dns", broken, 1)), "its last readable tags stand"
     assert not join.is_app(Service("web", "web", broken, 1))
     assert not join.is_app(Service("dns", "dns", BASE[1:], 1))
+
+
+def test_check_of_the_node_is_every_service_s_and_so_is_its_change() -> None:
+    join = Join(Parsing(), "fail")
+    join.names = frozenset({"a"})
+    both = services(Service("a", "a", MONITORED), Service("b", "b", MONITORED))
+    own = (passing("a"), passing("b"))
+    for status, expected in (("passing", Health.PASSING), ("critical", Health.FAILING), ("passing", Health.PASSING)):
+        _, _, verdicts = join(both, checks(Check("serfHealth", status=status), *own), 1.0)
+        assert {verdict.health for verdict in verdicts.values()} == {expected}
+        assert join.by_name["a"].health is expected
+
+
+def test_verdict_by_name_follows_an_instance_that_leaves_and_one_that_takes_another_name() -> None:
+    join = Join(Parsing(), "fail")
+    join.names = frozenset({"web"})
+    one, two = Service("web-1", "web", (), 1), Service("web-2", "web", (), 2)
+    some = checks(passing("web-1"), Check("service:web-2", status="critical", service_id="web-2"))
+    found = []
+    for given in ((one, two), (two,), (one, two), (Service("web-1", "other", (), 1), two)):
+        join(services(*given), some, 1.0)
+        found.append(join.by_name["web"].health)
+    assert found == [Health.PASSING, Health.FAILING, Health.PASSING, Health.FAILING]
+
+
+def test_verdict_by_name_is_known_again_when_its_instance_is_though_nothing_else_changed() -> None:
+    join = Join(Parsing(), "fail")
+    join.names = frozenset({"web"})
+    given = services(Service("web", "web", (), 1)), checks(passing("web"))
+    stale = {"web": Stale(5.0, "held")}
+    for unknown in (stale, {}, stale):
+        join(*given, 9.0, unknown)
+        assert join.unknown_names == unknown
+
+
+def test_tags_are_read_once_whoever_asks_first_and_wherever_they_are_seen() -> None:
+    parsing = Parsing()
+    join = Join(parsing, "fail")
+    assert join.is_app(Service("a", "a", BASE, 7))
+    join(services(Service("a", "a", BASE, 7)), {}, 1.0)
+    join(services(Service("a", "a", BASE, 8)), {}, 2.0)
+    assert join.is_app(Service("a", "a", BASE)), "as the agent shows it, without its age"
+    assert parsing.names == ["a"]
+
+
+def test_one_changed_check_of_many_has_one_app_judged() -> None:
+    join = Join(Parsing(), "fail")
+    many = services(*(Service(str(number), "web", MONITORED, number) for number in range(50)))
+    own = [passing(str(number)) for number in range(50)]
+    apps, _, before = join(many, checks(*own), 1.0)
+    own[7] = Check("service:7", status="critical", service_id="7")
+    after = join(many, checks(*own), 2.0)
+    assert after[0] is apps
+    assert list(after[2]) == list(before)
+    assert [name.app.id for name in before if before[name] is not after[2][name]] == ["7"]
+
+
+def test_what_another_join_made_is_gone_on_from() -> None:
+    former, given = Join(Parsing(), "fail"), services(Service("a", "a", MONITORED), Service("b", "b", MONITORED))
+    both = checks(passing("a"), Check("service:b", status="warning", service_id="b"))
+    before = former(given, both, 1.0)
+    same, other = Join(Parsing(), "fail"), Join(Parsing(), "pass")
+    same.inherit(former)
+    again = same(given, both, 2.0)
+    assert all(one is two for one, two in zip(before, again, strict=True))
+    other.inherit(same)
+    apps, _, verdicts = other(given, both, 3.0)
+    assert apps is before[0]
+    assert {name.app.id: verdict.health for name, verdict in verdicts.items()} == {
+        "a": Health.PASSING,
+        "b": Health.PASSING,
+    }
+
+
+def test_service_that_is_registered_anew_with_the_same_tags_is_the_youngest_then() -> None:
+    join = Join(Parsing(), "fail")
+    for age, order in ((1, ["a", "b"]), (9, ["b", "a"])):
+        apps, _, _ = join(services(Service("a", "a", BASE, age), Service("b", "b", BASE, 5)), {}, 1.0)
+        assert [app.key.id for app in apps] == order
