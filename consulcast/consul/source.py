@@ -74,6 +74,7 @@ class ConsulSource:
         self._view = View(node, restart_grace, hold_down, self._join.is_app)
         self._second_look = SecondLook(settings, node, self._join.is_app)
         self._clients = catalog, health = Client(settings, restarts=True), Client(settings, restarts=True)
+        self._looks = looks = Client(settings, connections=2)
         pace, view = Pace(wait, settings.stale, max_stale), self._view
         self._watches = (
             Watch(
@@ -82,6 +83,7 @@ class ConsulSource:
                 self._into(view.catalog_lost),
                 failed,
                 pace,
+                look=partial(looks.catalog_node, node),
                 name="consul catalog",
             ),
             Watch(
@@ -90,6 +92,7 @@ class ConsulSource:
                 self._into(view.health_lost),
                 failed,
                 pace,
+                look=partial(looks.health_node, node),
                 name="consul health",
             ),
         )
@@ -121,7 +124,7 @@ class ConsulSource:
             watch.stop()
         if self._looker is not None:
             self._looker.kill()
-        for closing in (*self._clients, self._second_look):
+        for closing in (*self._clients, self._looks, self._second_look):
             closing.close()
 
     @property
