@@ -1,6 +1,6 @@
 # make test    lint, types, tests/, integration/ (the last as root); make test ARGS='-k bird' narrows pytest
 # make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
-# make bench   latency against the floor (bench/README.md)
+# make bench   how fast it is, against the floor and at a thousand apps (bench/README.md): ARGS=latency plays a part
 # make fuzz    whatever comes from others: TARGET='tags http' N=100000 (docs/security-testing.md)
 # make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
 # make audit   known vulnerabilities of the locked packages (SECURITY.md); needs a network

@@ -1,72 +1,86 @@
-"""``make bench``: play the measures on consulcast and on the floor in turn, and print the table."""
+"""``make bench``: play the parts one after the other, and put what they found where docs/performance.md shows it."""
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
-from bench.measures import MEASURES
-from bench.report import table
-from bench.world import build
-from integration.lab import Lab, NotInTime
+from bench import batches, latency, machine, rest, scale
+from bench.parts import Part, Run, play, select
+from bench.report import Result, filled, machines, targets
 
-# consulcast answers five changes at once and after that one per second, which protects Consul from it and is not what
-# is measured here. So each host is left alone for some seconds between its rounds, and several pairs take turns.
-PAIRS = 3
-ROUND = 4.5  # seconds that all pairs' turns together take at least: four changes each
+# In this order. A new part: a module with a PART, its name here, and its place on the page.
+PARTS: tuple[Part, ...] = (latency.PART, scale.PART, batches.PART, rest.PART)
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, DATA = "performance.md", "performance.json"
 
 
 def main() -> int:
-    """Measure; returns the exit status."""
+    """Measure; returns the exit status: 1 if a part failed."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    listed = ", ".join(f"{part.name} ({part.budget:g} s)" for part in PARTS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all by default: {listed}")
     parser.add_argument("--rounds", type=int, default=100, help="samples of each measure and side (default 100)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE, in milliseconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and table to FILE")
+    parser.add_argument("--print", action="store_true", help="print alone; leave the page as it is")
     options = parser.parse_args()
-    rounds = max(2, options.rounds)
+    try:
+        chosen = select(PARTS, options.parts)
+    except LookupError as error:
+        parser.error(str(error))
     if os.geteuid() != 0:
         sys.exit("bench needs root: it makes network namespaces")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
-    samples: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in MEASURES}
+    described = machine.describe()
+    runs = []
     try:
-        with Lab() as lab:
-            _measure(lab, rounds, samples)
-    except NotInTime as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
+        for part in chosen:
+            run = play(part, max(2, options.rounds), machine.load)
+            run.result.machine, run.result.at = described, datetime.datetime.now().isoformat(timespec="seconds")
+            runs.append(run)
+            _show(run.result)
+            if not options.print:
+                publish(run, DOCS)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    print(table(samples))
     if options.json:
-        both = {name: {"consulcast": ours, "floor": floors} for name, (ours, floors) in samples.items()}
-        options.json.write_text(json.dumps(both, indent=1, ensure_ascii=False) + "\n")
-    print(f"\nload average at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    return 0
+        told = {run.result.part: {**run.result.data(), "samples": run.samples} for run in runs}
+        options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    print(f"\n{targets(run.result for run in runs)}\n\n{machines(run.result for run in runs)}")
+    failed = [run.result for run in runs if run.result.failed]
+    for result in failed:
+        print(f"\n{result.part}: {result.failed}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _measure(lab: Lab, rounds: int, samples: dict[str, tuple[list[float], list[float]]]) -> None:
-    pairs = build(lab, PAIRS)
-    time.sleep(1.0)  # what the start has stirred up settles
-    turns = len(pairs) * len(MEASURES) * 2
-    for done in range(rounds):
-        pair = pairs[done % len(pairs)]
-        for name, measure in MEASURES.items():
-            order = (0, 1) if done // len(pairs) % 2 == 0 else (1, 0)  # who goes first changes
-            for which in order:
-                began = time.monotonic()
-                milliseconds = measure(pair[which])
-                samples[name][which].append(milliseconds)
-                time.sleep(max(0.05, ROUND / turns - (time.monotonic() - began)))
-        if sys.stderr.isatty():
-            print(f"\r{done + 1} of {rounds} rounds", end="", file=sys.stderr, flush=True)
+def _show(result: Result) -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
+    print(f"\n## {result.title}\n\n{result.markdown()}", flush=True)
+
+
+def publish(run: Run, docs: Path) -> None:
+    """Put what a part has found into the data, and the page and its pictures in step with them."""
+    data = docs / DATA
+    known = json.loads(data.read_text()) if data.exists() else {}
+    known[run.result.part] = run.result.data()
+    order = [part.name for part in PARTS if part.name in known]
+    results = [Result.of(known[name]) for name in order]
+    data.write_text(json.dumps({name: known[name] for name in order}, indent=1, ensure_ascii=False) + "\n")
+    blocks = {result.part: result.markdown() for result in results}
+    blocks |= {"targets": targets(results), "machine": machines(results)}
+    page = docs / PAGE
+    page.write_text(filled(page.read_text(), blocks))
+    for name, picture in run.pictures.items():
+        (docs / "images" / name).write_text(picture)
 
 
 if __name__ == "__main__":

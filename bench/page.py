@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from bench.world import LISTEN, LISTENER_PORT
+from bench.world import LISTENER_PORT, listening
 from integration.lab import Bird, Lab, Peer
 from integration.lab.browser import browser, watched
 
@@ -104,7 +104,7 @@ def _live(site: Site, seconds: float) -> tuple[float, float]:
     """Let time go by, with the listener coming and going. Returns when it began and ended."""
     begin = time.time()
     while time.time() < begin + seconds:
-        listener = site.host.spawn(sys.executable, "-c", LISTEN, name="listener")
+        listener = listening(site.host, [LISTENER_PORT])
         time.sleep(5)
         listener.kill()
         time.sleep(5)

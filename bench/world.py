@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
 import signal
 import sys
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from typing import Any
 
+from bench.population import Member, register
 from integration.lab import Bird, ConsulAgent, Daemon, Host, Lab, NotInTime, Peer, Process, UpdateTap
 from integration.lab.consul import HostConnection, agent_connection
 
 ROUTER_AS, FIRST_AS = 65010, 65101
 SERVICE = "dns"
 LISTENER_PORT = 5000
-LISTEN = f"""
-import socket, time
-made = socket.create_server(("0.0.0.0", {LISTENER_PORT}))
+LISTEN = """
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+made = [socket.create_server(("0.0.0.0", int(port))) for port in sys.argv[1:]]
 print("ready", flush=True)
-time.sleep(600)
+time.sleep(900)
 """
 
 
@@ -33,7 +38,7 @@ class Side:
     program: Process
     prefix: str
     tap: UpdateTap
-    connection: HTTPConnection  # kept open: a new one for each write would be measured too
+    connection: HTTPConnection  # to the agent; kept open
     host: Host
     app_prefix: str  # of the app that is registered over HTTP
     http: HTTPConnection  # to the program's own endpoint; kept open as well
@@ -62,9 +67,7 @@ class Side:
 
     def listening(self) -> Process:
         """Start a process that listens on the monitored port."""
-        listener = self.host.spawn(sys.executable, "-c", LISTEN, name="listener")
-        listener.wait_line("^ready")
-        return listener
+        return listening(self.host, [LISTENER_PORT])
 
     def killed(self, listener: Process) -> float:
         """Kill it and return the milliseconds until the app is withdrawn."""
@@ -90,47 +93,94 @@ def _request(connection: HTTPConnection, method: str, path: str, data: str | Non
         raise RuntimeError(f"{path}: {response.status} {answer}")
 
 
-def build(lab: Lab, pairs: int) -> list[tuple[Side, Side]]:
-    """Make the router and ``pairs`` pairs of hosts; returns (consulcast, floor) of each when all sessions are up."""
-    tor = lab.host("tor")
-    tap = UpdateTap(tor)
-    hosts = [Place(lab, tor, number) for number in range(2 * pairs)]
-    bird = Bird(tor, ROUTER_AS, [Peer(place.address, place.asn, name=f"s{place.number}") for place in hosts])
-    sides = [place.consulcast(tap) if place.number % 2 == 0 else place.floor(tap) for place in hosts]
-    for place in hosts:
-        bird.wait_established(f"s{place.number}")
-    return list(zip(sides[::2], sides[1::2], strict=True))
+def register_at_once(members: Mapping[Place, Sequence[Member]]) -> None:
+    """Register members, on each place its own, at the same time."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(members))) as pool:
+        for done in [pool.submit(register, place.agent, wanted) for place, wanted in members.items()]:
+            done.result()
+
+
+@contextlib.contextmanager
+def laboratory() -> Iterator[Lab]:
+    """Make a lab whose processes are killed at its end, all at once: nothing is measured any more."""
+    with Lab() as lab:
+        try:
+            yield lab
+        finally:
+            for process in lab.processes:
+                process.signal(signal.SIGKILL)
+
+
+def listening(host: Host, ports: Sequence[int]) -> Process:
+    """Start a process that listens on these ports."""
+    listener = host.spawn(sys.executable, "-c", LISTEN, *map(str, ports), name="listener")
+    listener.wait_line("^ready")
+    return listener
+
+
+class Site:
+    """A router with a tap, and places (hosts with a Consul agent) that are linked to it."""
+
+    def __init__(self, lab: Lab, places: int, *, consul: Mapping[str, object] | None = None) -> None:
+        tor = lab.host("tor")
+        self.tap = UpdateTap(tor)
+        self.places = [Place(lab, tor, number, consul) for number in range(places)]
+        self.bird = Bird(tor, ROUTER_AS, [Peer(place.address, place.asn, name=place.session) for place in self.places])
+
+    def wait_established(self) -> None:
+        """Wait until every place's session is up."""
+        for place in self.places:
+            self.bird.wait_established(place.session)
+
+    def pairs(self) -> list[tuple[Side, Side]]:
+        """Start consulcast on every other place, the floor on the rest; returns both of each pair."""
+        sides = [
+            place.consulcast(self.tap) if place.number % 2 == 0 else place.floor(self.tap) for place in self.places
+        ]
+        self.wait_established()
+        return list(zip(sides[::2], sides[1::2], strict=True))
 
 
 class Place:
     """A host wired to the router by its own link, with a Consul agent."""
 
-    def __init__(self, lab: Lab, tor: Host, number: int) -> None:
-        self.number, self.asn = number, FIRST_AS + number
+    def __init__(self, lab: Lab, tor: Host, number: int, consul: Mapping[str, object] | None = None) -> None:
+        self.number, self.asn, self.session = number, FIRST_AS + number, f"s{number}"
         self.address, self.router = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
         self.prefix = f"203.0.113.{number + 1}/32"
         self.host = lab.host(f"h{number}")
-        lab.link(self.host, tor, f"{self.address}/30", f"{self.router}/30")
-        self.consul = ConsulAgent(self.host)
-        self._run_dir = lab.dir / f"run-{number}"
+        ends = [f"{self.address}/30", f"{self.router}/30"]
+        self.address6 = f"2001:db8:0:{number:x}::1"
+        lab.link(self.host, tor, *ends, f"{self.address6}/64", f"2001:db8:0:{number:x}::2/64")
+        self.consul = ConsulAgent(self.host, config=consul)
+        self.agent = agent_connection(self.consul)  # kept open: a new one for each write would be measured too
+        self.run_dir = lab.dir / f"run-{number}"
 
-    def consulcast(self, tap: UpdateTap) -> Side:
-        """Start the daemon here."""
-        config = {
+    def config(self) -> dict[str, Any]:
+        """Return the daemon's configuration."""
+        return {
             "agent": {
                 "consul_addr": f"http://{self.consul.address}",
-                "run_dir": str(self._run_dir),
-                "state_dir": f"{self._run_dir}-state",
+                "run_dir": str(self.run_dir),
+                "state_dir": f"{self.run_dir}-state",
             },
             "bgp": {
                 "local_as": self.asn,
                 "peer_as": ROUTER_AS,
                 "peer_ip": self.router,
-                "damping": {"enabled": False},  # its rounds are flaps
+                "damping": {"enabled": False},  # the rounds are flaps
             },
         }
-        daemon = Daemon(self.host, config, node=self.consul.node)
-        return self._side("consulcast", daemon.process, tap)
+
+    def daemon(self, more: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> Daemon:
+        """Start the daemon here. ``more`` stands beside its configuration; with ``apps``, Consul is not used."""
+        node = "" if "apps" in (more or {}) else self.consul.node
+        warm = {"PYTHONDONTWRITEBYTECODE": ""}  # whatever the bench itself was started with
+        return Daemon(self.host, {**self.config(), **(more or {})}, node=node, env={**warm, **(env or {})})
+
+    def consulcast(self, tap: UpdateTap) -> Side:
+        """Start the daemon here, as one side of a pair."""
+        return self._side("consulcast", self.daemon().process, tap)
 
     def floor(self, tap: UpdateTap) -> Side:
         """Start the floor here."""
@@ -142,4 +192,4 @@ class Place:
     def _side(self, kind: str, process: Process, tap: UpdateTap) -> Side:
         app_prefix = f"203.0.113.{self.number + 101}/32"
         http = HostConnection(self.host, "127.0.0.1", 8080, 10)
-        return Side(kind, process, self.prefix, tap, agent_connection(self.consul), self.host, app_prefix, http)
+        return Side(kind, process, self.prefix, tap, self.agent, self.host, app_prefix, http)

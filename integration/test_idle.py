@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import socket
-import struct
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 from integration.lab import Bird, ConsulAgent, Daemon, Host, Lab, Peer
 from integration.lab.consul import ttl_check
+from integration.lab.forks import descendants, drain, forks
 
 APPS = 10
 SECONDS = 60
@@ -34,56 +29,21 @@ def test_idle_daemon_forks_nothing_polls_nothing_and_asks_consul_six_times_a_min
     bird.wait_routes({f"203.0.113.{number}/32" for number in range(APPS)}, deadline=30.0)
     time.sleep(10)
 
-    family = {daemon.process.pid, *_descendants(daemon.process.pid)}
+    family = {daemon.process.pid, *descendants(daemon.process.pid)}
     logged, turned = consul.process.log.stat().st_size, _turns(host)
-    with _forks() as events:
+    with forks() as events:
         time.sleep(SECONDS)
-        forks = [child for parent, child in _drain(events) if parent in family]
+        forked = [child for parent, child in drain(events) if parent in family]
     with consul.process.log.open("rb") as log:
         log.seek(logged)
         requests = re.findall(r"agent\.http: Request finished: method=\w+ url=(\S+)", log.read().decode())
     turns = _turns(host) - turned
 
-    assert forks == []
+    assert forked == []
     assert len(requests) <= 6 * SECONDS / 60, requests
     assert requests, "the requests are not found in Consul's log"
     # ExaBGP's heartbeat and questions 36, each answer and each sweep a dozen; a poll once a second would add 60
     assert turns < 1.5 * SECONDS, f"{turns} turns of the hub in {SECONDS} s"
-
-
-@contextlib.contextmanager
-def _forks() -> Iterator[socket.socket]:
-    """Subscribe to the kernel's process events (Documentation/driver-api/connector.rst, linux/cn_proc.h)."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 11) as events:  # NETLINK_CONNECTOR
-        events.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE: a minute of everybody's forks
-        events.bind((0, 1))  # CN_IDX_PROC
-        listen = struct.pack("=I", 1)  # PROC_CN_MCAST_LISTEN
-        message = struct.pack("=IIIIHH", 1, 1, 0, 0, len(listen), 0) + listen
-        events.send(struct.pack("=IHHII", 16 + len(message), 3, 0, 0, os.getpid()) + message)
-        yield events
-
-
-def _drain(events: socket.socket) -> Iterator[tuple[int, int]]:
-    """Read what has come: parent and child of every new process (threads are left out)."""
-    events.setblocking(False)
-    while True:
-        try:
-            message = events.recv(4096)
-        except BlockingIOError:
-            return
-        (what,) = struct.unpack_from("=I", message, 36)
-        if what == 1:  # PROC_EVENT_FORK
-            _, parent, child_pid, child = struct.unpack_from("=4I", message, 52)
-            if child_pid == child:
-                yield parent, child
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *_descendants(int(child))]
-    return found
 
 
 def _turns(host: Host) -> int:
