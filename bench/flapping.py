@@ -2,7 +2,7 @@
 
 Registers NODES nodes with one service and one check each in the catalog of the agent at CONSUL (``host:port``), prints
 ``ready``, and then turns one check after the other, RATE times a second altogether, until it is ended. Once a second it
-prints how many it has turned. RATE may be changed by a line on the standard input.
+prints how many it has turned.
 """
 
 from __future__ import annotations
