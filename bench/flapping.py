@@ -1,4 +1,4 @@
-"""Nodes whose checks change all the time: ``python -m bench.flapping CONSUL NODES RATE``.
+"""Nodes whose checks change all the time: ``python -m bench.flapping CONSUL NODES RATE [NAME]``.
 
 Registers NODES nodes with one service and one check each in the catalog of the agent at CONSUL (``host:port``), prints
 ``ready``, and then turns one check after the other, RATE times a second altogether, until it is ended. Once a second it
@@ -17,9 +17,9 @@ import time
 class Flapping:
     """The nodes, and a thread that turns their checks."""
 
-    def __init__(self, consul: str, nodes: int, rate: float) -> None:
+    def __init__(self, consul: str, nodes: int, rate: float, name: str) -> None:
         self._connection = http.client.HTTPConnection(consul, timeout=10)
-        self._nodes, self.rate, self.turned = nodes, rate, 0
+        self._nodes, self._name, self.rate, self.turned = nodes, name, rate, 0
 
     def register(self) -> None:
         """Make the nodes known."""
@@ -38,7 +38,7 @@ class Flapping:
                 self.turned += 1
 
     def _put(self, number: int, status: str) -> None:
-        node = f"neighbour-{number:04}"
+        node = f"{self._name}-{number:05}"
         body = {
             "Node": node,
             "Address": f"198.18.{number // 250}.{number % 250 + 1}",
@@ -55,7 +55,7 @@ class Flapping:
 def main() -> None:
     """Register, say so, and turn."""
     consul, nodes, rate = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    flapping = Flapping(consul, nodes, rate)
+    flapping = Flapping(consul, nodes, rate, sys.argv[4] if len(sys.argv) > 4 else "neighbour")
     flapping.register()
     print("ready", flush=True)
     threading.Thread(target=flapping.run, daemon=True).start()

@@ -17,7 +17,7 @@ import gevent
 
 from consulcast.consul.ahead import Ahead, Ask
 from consulcast.consul.client import Answer, Consistency
-from consulcast.consul.errors import ConsulError, NoLeader
+from consulcast.consul.errors import ConsulError, NoLeader, RateLimited
 
 T = TypeVar("T")
 
@@ -25,6 +25,8 @@ BURST = 5  # answers that cost no delay
 RATE = 1.0  # answers per second after that
 FIRST_RETRY = 0.25  # seconds
 LAST_RETRY = 30.0
+FIRST_SHARED_RETRY = 2.0  # after trouble that every host of a datacenter has at the same moment
+SOONEST_RETRY = 0.1
 JITTER = 0.1  # of the wait, so that a fleet's queries do not end together
 BREATH = 0.003  # seconds after each answer in which what follows from it has the processor for itself
 AFTER_PAUSE = 2.0  # seconds; an agent that restarted during a pause of ours counts anew, and our index waits in vain
@@ -125,7 +127,7 @@ class Watch(Generic[T]):
                 index, consistency = 0, self._usual
                 errors += 1
                 self._lost(error)
-                self._sleep(backoff(errors, self._rng()))
+                self._sleep(retry(error, errors, self._rng()))
                 continue
             errors = 0
             self.counts.returns += 1
@@ -168,6 +170,19 @@ def next_index(asked: int, answered: int) -> int:
     if answered < asked:
         return 0
     return max(answered, 1)
+
+
+def retry(error: ConsulError, errors: int, chance: float) -> float:
+    """Seconds before the next try after so many errors in a row, of which this is the last.
+
+    A leader that is lost is lost for all hosts at once. So their tries are spread over the whole time, not its later
+    half, and over more of it than an election takes at the least: the first try is in vain anyway, or waits for the new
+    leader in the agent (``rpc_hold_timeout``), and 10,000 hosts are 10,000 queries a second, not 160,000.
+    """
+    if not isinstance(error, NoLeader | RateLimited):
+        return backoff(errors, chance)
+    full = min(FIRST_SHARED_RETRY * 2.0 ** min(max(errors - 2, 0), 16), LAST_RETRY)
+    return max(full * chance, SOONEST_RETRY)
 
 
 def backoff(errors: int, chance: float) -> float:

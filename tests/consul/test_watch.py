@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast.consul.client import Answer, Consistency
-from consulcast.consul.errors import ConsulError, NoLeader, TimedOut, Unreachable
-from consulcast.consul.watch import AFTER_PAUSE, BREATH, Bucket, Pace, Watch, backoff, jittered, next_index
+from consulcast.consul.errors import ConsulError, NoLeader, RateLimited, TimedOut, Unreachable
+from consulcast.consul.watch import AFTER_PAUSE, BREATH, Bucket, Pace, Watch, backoff, jittered, next_index, retry
 
 
 class Enough(BaseException):
@@ -148,6 +148,21 @@ def test_backing_off_doubles_to_its_limit_never_gives_up_and_is_reset_by_a_good_
 def test_a_retry_waits_at_least_half_of_its_time_and_at_most_30_seconds(errors: int, chance: float) -> None:
     assert 0.125 <= backoff(errors, chance) <= 30
     assert backoff(errors, 0) * 2 == backoff(errors, 1)
+
+
+def test_tries_after_the_servers_trouble_are_spread_over_the_whole_of_a_time_that_doubles() -> None:
+    for chance, expected in ((1.0, [2, 2, 4, 8, 16, 30]), (0.5, [1, 1, 2, 4, 8, 15]), (0.0, [0.1] * 6)):
+        for error in (NoLeader("n"), RateLimited("r")):
+            assert [retry(error, errors, chance) for errors in range(1, 7)] == expected
+
+
+def test_what_one_host_alone_suffers_is_tried_again_soon() -> None:
+    for error in (Unreachable("u"), TimedOut("t")):
+        assert retry(error, 1, 1.0) == backoff(1, 1.0) == 0.25
+
+
+def test_a_watch_without_a_leader_spreads_its_tries_and_one_without_an_agent_does_not() -> None:
+    assert Played([NoLeader("n"), Unreachable("u"), answer("a", 1)], chance=1.0).play().slept[:2] == [2.0, 0.5]
 
 
 @given(st.floats(0, 1))
