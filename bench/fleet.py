@@ -122,7 +122,7 @@ def _ordered(cluster: ConsulCluster) -> list[ConsulAgent]:
 
 
 def _flap(host: Host, agent: ConsulAgent, nodes: int, rate: float, name: str = "host") -> Process:
-    command = (sys.executable, "-m", "bench.flapping", agent.address, str(nodes), str(rate), name)
+    command = (sys.executable, "-m", "integration.flapping", agent.address, str(nodes), str(rate), name)
     process = host.spawn(*command, name="flapping")
     process.wait_line("^ready", 40.0)
     return process

@@ -1,8 +1,8 @@
 """The part ``neighbours``: the same beside 500 nodes whose checks change all the time, and in a quiet datacenter.
 
 Two hosts, each with a Consul of its own and the daemon. Into one Consul the checks of 500 other nodes are written
-(bench/flapping.py). Failures and recoveries on both hosts in turn, at random times, at ever more neighbours' changes;
-then a rest, in which what it costs is counted.
+(integration/flapping.py). Failures and recoveries on both hosts in turn, at random times, at ever more changes of the
+neighbours; then a rest, in which what it costs is counted.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def play(run: Run) -> None:
 @contextlib.contextmanager
 def flapping(place: Place, rate: float) -> Iterator[None]:
     """Have neighbours' checks change in a place's Consul for as long as the block lasts."""
-    command = (sys.executable, "-m", "bench.flapping", place.consul.address, str(NODES), str(rate))
+    command = (sys.executable, "-m", "integration.flapping", place.consul.address, str(NODES), str(rate))
     process = place.host.spawn(*command, name="flapping")
     process.wait_line("^ready", 30.0)
     try:

@@ -1,4 +1,4 @@
-"""Nodes whose checks change all the time: ``python -m bench.flapping CONSUL NODES RATE [NAME]``.
+"""Nodes whose checks change all the time: ``python -m integration.flapping CONSUL NODES RATE [NAME]``.
 
 Registers NODES nodes with one service and one check each in the catalog of the agent at CONSUL (``host:port``), prints
 ``ready``, and then turns one check after the other, RATE times a second altogether, until it is ended. Once a second it
