@@ -2,9 +2,9 @@
 
 Consul wakes a query for its own node only, but it *parks* one only while the index of the whole table is not past the
 one that is asked with, and ``health/node`` has no other (the state store's ``NodeChecks``; hashicorp/consul#12398 is
-the same of ``catalog/node``, mended in 1.13). Where neighbours' checks change a few hundred times a second, the index
-has moved on before the next query is there: it is never parked, every answer is the same, and the limit on answers per
-second becomes the time in which a failure is seen.
+the same of ``catalog/node``, mended since by #12399). Where neighbours' checks change a few hundred times a second, the
+index has moved on before the next query is there: it is never parked, every answer is the same, and the limit on
+answers per second becomes the time in which a failure is seen. docs/scale.md has the figures.
 
 So the query is asked with an index that is a little ahead, by what neighbours write in ``LEAD`` seconds. It parks. Our
 own change could hide among these few indexes: it would wake the query, whose index would not be past. That is what a
