@@ -10,12 +10,22 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import batches, latency, machine, rest, scale
+from bench import batches, fleet, latency, machine, memory, neighbours, rest, routes, scale, start
 from bench.parts import Part, Run, play, select
 from bench.report import Result, filled, machines, targets
 
 # In this order. A new part: a module with a PART, its name here, and its place on the page.
-PARTS: tuple[Part, ...] = (latency.PART, scale.PART, batches.PART, rest.PART)
+PARTS: tuple[Part, ...] = (
+    latency.PART,
+    scale.PART,
+    start.PART,
+    batches.PART,
+    routes.PART,
+    rest.PART,
+    memory.PART,
+    neighbours.PART,
+    fleet.PART,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, DATA = "performance.md", "performance.json"

@@ -28,15 +28,24 @@ WINDOW = 100  # commands that are not acknowledged
 
 
 class Feeder:
-    """An ExaBGP on a host, with sessions to ``routers``; it can be fed once it is made. ``asn``: its own and theirs."""
+    """An ExaBGP on a host, with a session from each of ``addresses`` to one of ``routers``. ``asn``: its own, theirs.
+
+    Raises ``TimeoutError`` when its relay does not come.
+    """
 
     def __init__(
-        self, host: Host, address: str, routers: Sequence[str], asn: tuple[int, int], next_hop6: str, run_dir: Path
+        self,
+        host: Host,
+        addresses: Sequence[str],
+        routers: Sequence[str],
+        asn: tuple[int, int],
+        next_hop6: str,
+        run_dir: Path,
     ) -> None:
-        local = IPv4Address(address)
+        hop6 = IPv6Address(next_hop6)
         self.peers = [
-            Peer(ip_address(router), asn[1], asn[0], local, local, next_hop4=local, next_hop6=IPv6Address(next_hop6))
-            for router in routers
+            Peer(ip_address(router), asn[1], asn[0], local, local, next_hop4=local, next_hop6=hop6)
+            for router, local in zip(routers, map(IPv4Address, addresses), strict=True)
         ]
         run_dir.mkdir(mode=0o700)
         file, settings, meeting = run_dir / "exabgp.conf", run_dir / "exabgp.env", run_dir / "api.sock"

@@ -1,11 +1,9 @@
-"""The apps that a host has beside the one that is measured. Pure but for ``register``."""
+"""The apps that a host has beside the one that is measured. Pure."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from http.client import HTTPConnection
 
 FIRST_PORT = 20000  # that a port-monitored app listens on; below the kernel's range for outgoing connections
 LONG = "86400s"  # no TTL check runs out while it is measured
@@ -34,10 +32,6 @@ class Member:
         """The port that has to be listened on."""
         kind, _, number = self.monitor.rpartition(":")
         return int(number) if kind == "port:tcp" else None
-
-    def body(self) -> dict[str, object]:
-        """Return it as ``/v1/agent/service/register`` takes it, with a check that passes."""
-        return {"Name": self.name, "Tags": self.tags, "Check": {"TTL": LONG, "Status": "passing"}}
 
 
 def mixed(count: int, place: int) -> list[Member]:
@@ -87,14 +81,11 @@ def ports(members: Iterable[Member]) -> list[int]:
     return [member.port for member in members if member.port is not None]
 
 
-def register(agent: HTTPConnection, members: Sequence[Member]) -> None:
-    """Register them, one request after the other on one connection. Raises ``RuntimeError`` for a refusal."""
-    for member in members:
-        agent.request("PUT", "/v1/agent/service/register", json.dumps(member.body()))
-        answer = agent.getresponse()
-        said = answer.read().decode()
-        if answer.status != 200:
-            raise RuntimeError(f"Consul refuses {member.name}: {answer.status} {said}")
+def definitions(members: Iterable[Member]) -> dict[str, object]:
+    """Return them as Consul's configuration has services, beside a check ``host`` of the node that passes."""
+    check = {"ttl": LONG, "status": "passing"}
+    services = [{"name": one.name, "tags": one.tags, "check": check} for one in members]
+    return {"services": services, "checks": [{"id": "host", "name": "host", **check}]}
 
 
 def _prefix(place: int, number: int, ipv6: bool) -> str:

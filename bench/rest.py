@@ -12,7 +12,7 @@ from bench.parts import Part, Run
 from bench.population import Member, consul_monitored, port_monitored, ports, prefixes
 from bench.processes import Work, memory, work
 from bench.report import Cell, Table
-from bench.world import Place, Site, laboratory, listening, register_at_once
+from bench.world import Place, Site, laboratory, listening, populate
 from integration.lab.forks import descendants, drain, forks
 
 SETTLE, SECONDS = 10.0, 60.0
@@ -147,7 +147,7 @@ def _populated(site: Site) -> list[Resting]:
         Resting(place, consul_monitored(consul, place.number) + port_monitored(port, place.number))
         for place, (consul, port) in zip(site.places, KINDS.values(), strict=True)
     ]
-    register_at_once({one.place: one.members for one in resting})
+    populate({one.place: one.members for one in resting})
     wanted = {prefix for one in resting for prefix in prefixes(one.members)}
     arrivals.wait(site.tap, wanted, announced=True, after=after)
     site.wait_established()

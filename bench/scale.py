@@ -11,7 +11,7 @@ from bench.parts import Part, Run
 from bench.population import mixed, ports, prefixes
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Site, laboratory, listening, register_at_once
+from bench.world import Site, laboratory, listening, populate
 from integration.lab import Process
 
 SIZES = (1, 10, 100, 500, 1000)
@@ -64,7 +64,7 @@ class Crowd:
         for place in with_daemon:
             if wanted := ports(members[place.number][self._size :]):
                 self._listeners.append(listening(place.host, wanted))
-        register_at_once({place: members[place.number][self._size :] for place in self._site.places})
+        populate({place: members[place.number] for place in self._site.places})
         new = {one for place in with_daemon for one in prefixes(members[place.number][self._size :])}
         arrivals.wait(self._site.tap, new, announced=True, after=after, deadline=30.0)
         self._site.tap.clear()

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from bench import arrivals
 from bench.parts import Part, Run
-from bench.population import Member, register
+from bench.population import Member
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Site, laboratory
+from bench.world import Place, Site, laboratory, populate
 from integration.lab import until
 
 STARTS, IMPORTS = 10, 3
@@ -41,7 +41,7 @@ def play(run: Run) -> None:
             ("an app of Consul's", place.prefix, {}),
         ):
             if not config:
-                register(place.agent, by_consul)
+                populate({place: by_consul})
             took = [_start(site, place, prefix, config) for _ in run.turns(STARTS, 0.4)]
             spread = found[what] = Spread.of(took)
             run.samples[f"start → first announce, {what}"] = took

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
 
-from bench.population import Member, register
-from integration.lab import Bird, ConsulAgent, Daemon, Host, Lab, NotInTime, Peer, Process, UpdateTap
+from bench.population import Member, definitions
+from integration.lab import Bird, ConsulAgent, Daemon, Host, Lab, NotInTime, Peer, Process, UpdateTap, until
 from integration.lab.consul import HostConnection, agent_connection
 
 ROUTER_AS, FIRST_AS = 65010, 65101
@@ -93,10 +93,18 @@ def _request(connection: HTTPConnection, method: str, path: str, data: str | Non
         raise RuntimeError(f"{path}: {response.status} {answer}")
 
 
-def register_at_once(members: Mapping[Place, Sequence[Member]]) -> None:
-    """Register members, on each place its own, at the same time."""
+def populate(members: Mapping[Place, Sequence[Member]]) -> None:
+    """Have each place's Consul know these services and no others, as quickly as Consul can; returns when it does.
+
+    What was registered over its API is gone. Raises ``NotInTime``.
+    """
+
+    def one(place: Place, wanted: Sequence[Member]) -> None:
+        place.consul.reconfigure(definitions(wanted))
+        until(lambda: place.knows(wanted), 40.0, f"{len(wanted)} services are in Consul's catalog", every=0.25)
+
     with concurrent.futures.ThreadPoolExecutor(max(1, len(members))) as pool:
-        for done in [pool.submit(register, place.agent, wanted) for place, wanted in members.items()]:
+        for done in [pool.submit(one, place, wanted) for place, wanted in members.items()]:
             done.result()
 
 
@@ -154,7 +162,15 @@ class Place:
         lab.link(self.host, tor, *ends, f"{self.address6}/64", f"2001:db8:0:{number:x}::2/64")
         self.consul = ConsulAgent(self.host, config=consul)
         self.agent = agent_connection(self.consul)  # kept open: a new one for each write would be measured too
+        self.http = HostConnection(self.host, "127.0.0.1", 8080, 10)  # to the program's own endpoint; kept open too
         self.run_dir = lab.dir / f"run-{number}"
+
+    def knows(self, members: Sequence[Member]) -> bool:
+        """Tell whether Consul's catalog has these services as they are, and beside them its own alone."""
+        services = self.consul.services()
+        services.pop("consul", None)
+        found = {name: set(service["Tags"]) for name, service in services.items()}
+        return found == {member.name: set(member.tags) for member in members}
 
     def config(self) -> dict[str, Any]:
         """Return the daemon's configuration."""
@@ -191,5 +207,4 @@ class Place:
 
     def _side(self, kind: str, process: Process, tap: UpdateTap) -> Side:
         app_prefix = f"203.0.113.{self.number + 101}/32"
-        http = HostConnection(self.host, "127.0.0.1", 8080, 10)
-        return Side(kind, process, self.prefix, tap, self.agent, self.host, app_prefix, http)
+        return Side(kind, process, self.prefix, tap, self.agent, self.host, app_prefix, self.http)

@@ -72,14 +72,16 @@ class Client:
     Every call raises one of ``ConsulError``'s kinds, and never blocks longer than its wait and ``SLACK``.
     """
 
-    def __init__(self, settings: ConsulSettings, *, connections: int = 1, watching: bool = False) -> None:
+    def __init__(
+        self, settings: ConsulSettings, *, connections: int = 1, watching: bool = False, like: Client | None = None
+    ) -> None:
         """``watching``: one node's answers come over and over. What does not change in them is decoded once, and is the
         same object from answer to answer; and a kept connection that the agent closed is an error, not one to replace
-        in silence.
+        in silence. ``like``: a watching one that is asked for the same; the objects are those of its answers, too.
         """
         self._http = Http(settings, connections, watching)
-        self._catalog: _Decoder[CatalogNode | None] = Catalog() if watching else CATALOG_NODE
-        self._health: _Decoder[tuple[Check, ...] | None] = Health() if watching else CHECKS
+        self._catalog: _Decoder[CatalogNode | None] = like._catalog if like else Catalog() if watching else CATALOG_NODE
+        self._health: _Decoder[tuple[Check, ...] | None] = like._health if like else Health() if watching else CHECKS
 
     def catalog_node(
         self,

@@ -87,6 +87,7 @@ class ConsulSource:
         self._view = View(node, restart_grace, hold_down, self._join.is_app)
         self._second_look = SecondLook(settings, node, self._join.is_app)
         self._clients = catalog, health = Client(settings, watching=True), Client(settings, watching=True)
+        self._looks = looks = Client(settings, like=catalog), Client(settings, like=health)
         pace, view = Pace(wait, settings.stale, max_stale), self._view
         self._watches = (
             Watch(
@@ -95,6 +96,7 @@ class ConsulSource:
                 self._into(view.catalog_lost),
                 failed,
                 pace,
+                look=partial(looks[0].catalog_node, node),
                 name="consul catalog",
             ),
             Watch(
@@ -103,6 +105,7 @@ class ConsulSource:
                 self._into(view.health_lost),
                 failed,
                 pace,
+                look=partial(looks[1].health_node, node),
                 name="consul health",
             ),
         )
@@ -134,7 +137,7 @@ class ConsulSource:
             watch.stop()
         if self._looker is not None:
             self._looker.kill()
-        for closing in (*self._clients, self._second_look):
+        for closing in (*self._clients, *self._looks, self._second_look):
             closing.close()
 
     @property

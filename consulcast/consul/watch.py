@@ -11,12 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import gevent
 
+from consulcast.consul.ahead import Ahead, Ask
 from consulcast.consul.client import Answer, Consistency
-from consulcast.consul.errors import ConsulError, NoLeader
+from consulcast.consul.errors import ConsulError, NoLeader, RateLimited
 
 T = TypeVar("T")
 
@@ -24,17 +25,12 @@ BURST = 5  # answers that cost no delay
 RATE = 1.0  # answers per second after that
 FIRST_RETRY = 0.25  # seconds
 LAST_RETRY = 30.0
+FIRST_SHARED_RETRY = 2.0  # after trouble that every host of a datacenter has at the same moment
+SOONEST_RETRY = 0.1
 JITTER = 0.1  # of the wait, so that a fleet's queries do not end together
 BREATH = 0.003  # seconds after each answer in which what follows from it has the processor for itself
 AFTER_PAUSE = 2.0  # seconds; an agent that restarted during a pause of ours counts anew, and our index waits in vain
 LONGER = 1.5  # a poll that follows a wake-up for nothing waits this much longer, see _run
-
-
-class Ask(Protocol[T]):
-    """A query of the client with the node filled in."""
-
-    def __call__(self, *, index: int, wait: float, consistency: Consistency) -> Answer[T]:
-        """Ask; raises ``ConsulError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +57,7 @@ class Watch(Generic[T]):
     ``heard(answer, changed)``: contact with Consul; ``changed`` is whether the data differs from the last.
     ``lost(error)``: no contact; it is tried again by itself, for ever.
     An exception from either ends the greenlet and goes to ``failed``: a defect, not Consul's trouble.
+    ``look`` asks the same over another connection; with it the watch is parked beside busy neighbours, too.
     """
 
     def __init__(
@@ -71,17 +68,21 @@ class Watch(Generic[T]):
         failed: Callable[[BaseException], None],
         pace: Pace,
         *,
+        look: Ask[T] | None = None,
         name: str = "watch",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = gevent.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self._ask, self._heard, self._lost, self._failed = ask, heard, lost, failed
+        self._heard, self._lost, self._failed = heard, lost, failed
         self._name, self._pace = name, pace
         self._usual = Consistency.STALE if pace.stale else Consistency.DEFAULT
         self._stronger = Consistency.DEFAULT if pace.stale else Consistency.CONSISTENT
         self._clock, self._sleep, self._rng = clock, sleep, rng
         self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._look = look
+        self._ahead = None if look is None else Ahead(ask, self._looked, clock)
+        self._ask = ask if self._ahead is None else self._ahead
         self.counts = Counts()
 
     def start(self) -> None:
@@ -93,14 +94,23 @@ class Watch(Generic[T]):
         if self._greenlet is not None:
             self._greenlet.kill()
             self._greenlet = None
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _looked(self, *, index: int, wait: float, consistency: Consistency) -> Answer[T]:
+        assert self._look is not None
+        answer = self._look(index=index, wait=wait, consistency=consistency)
+        self.counts.returns += 1
+        return answer
 
     def _run(self) -> None:
         bucket = Bucket(BURST, RATE, self._clock)
         index, errors, consistency, wait = 0, 0, self._usual, self._pace.wait
         last: Answer[T] | None = None
+        again = False  # at once, on credit: the answer after a pause was late, and the index that it brought is fresh
         while True:
             delay = bucket.take()
-            if delay > 0:
+            if delay > 0 and not again:
                 self._sleep(delay)
                 wait = min(wait, AFTER_PAUSE)
             try:
@@ -117,7 +127,7 @@ class Watch(Generic[T]):
                 index, consistency = 0, self._usual
                 errors += 1
                 self._lost(error)
-                self._sleep(backoff(errors, self._rng()))
+                self._sleep(retry(error, errors, self._rng()))
                 continue
             errors = 0
             self.counts.returns += 1
@@ -126,6 +136,7 @@ class Watch(Generic[T]):
             # Tables have one index for all nodes (consul#12398): what others write makes our next query after a
             # time-out return at once. Waiting longer after such a wake-up keeps the requests per minute as they are.
             woken_for_nothing = not changed and index > 0 and answer.index != index
+            again = woken_for_nothing and delay > 0 and not again
             wait = self._pace.wait * LONGER if woken_for_nothing else self._pace.wait
             if consistency is self._stronger and index > 0:
                 index, consistency = 0, self._usual
@@ -133,7 +144,8 @@ class Watch(Generic[T]):
                 self.counts.resets += answer.index < index
                 index = next_index(index, answer.index)
             self._heard(answer, changed)
-            self._sleep(BREATH)
+            if not woken_for_nothing:
+                self._sleep(BREATH)
 
 
 def guarded(name: str, run: Callable[[], None], failed: Callable[[BaseException], None]) -> gevent.Greenlet[[], None]:
@@ -158,6 +170,19 @@ def next_index(asked: int, answered: int) -> int:
     if answered < asked:
         return 0
     return max(answered, 1)
+
+
+def retry(error: ConsulError, errors: int, chance: float) -> float:
+    """Seconds before the next try after so many errors in a row, of which this is the last.
+
+    A leader that is lost is lost for all hosts at once. So their tries are spread over the whole time, not its later
+    half, and over more of it than an election takes at the least: the first try is in vain anyway, or waits for the new
+    leader in the agent (``rpc_hold_timeout``), and 10,000 hosts are 10,000 queries a second, not 160,000.
+    """
+    if not isinstance(error, NoLeader | RateLimited):
+        return backoff(errors, chance)
+    full = min(FIRST_SHARED_RETRY * 2.0 ** min(max(errors - 2, 0), 16), LAST_RETRY)
+    return max(full * chance, SOONEST_RETRY)
 
 
 def backoff(errors: int, chance: float) -> float:

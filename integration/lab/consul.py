@@ -220,6 +220,15 @@ class ConsulAgent(Consul):
         """Let it go on after ``pause``."""
         self.process.resume()
 
+    def reconfigure(self, more: Mapping[str, object]) -> None:
+        """Change its configuration and have it read again, services and checks too: all of them at once.
+
+        Those that were registered over the API are lost, unless it is ``persistent``.
+        """
+        file = self._files / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **more}))
+        self.call("PUT", "/agent/reload", timeout=60.0)
+
     def forget(self) -> None:
         """Throw a stopped agent's data directory away: the next start knows nothing."""
         shutil.rmtree(self._files / "data", ignore_errors=True)

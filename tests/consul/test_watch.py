@@ -7,12 +7,13 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consulcast.consul.client import Answer, Consistency
-from consulcast.consul.errors import ConsulError, NoLeader, TimedOut, Unreachable
-from consulcast.consul.watch import AFTER_PAUSE, Bucket, Pace, Watch, backoff, jittered, next_index
+from consulcast.consul.errors import ConsulError, NoLeader, RateLimited, TimedOut, Unreachable
+from consulcast.consul.watch import AFTER_PAUSE, BREATH, Bucket, Pace, Watch, backoff, jittered, next_index, retry
 
 
 class Enough(BaseException):
@@ -149,6 +150,21 @@ def test_a_retry_waits_at_least_half_of_its_time_and_at_most_30_seconds(errors: 
     assert backoff(errors, 0) * 2 == backoff(errors, 1)
 
 
+def test_tries_after_the_servers_trouble_are_spread_over_the_whole_of_a_time_that_doubles() -> None:
+    for chance, expected in ((1.0, [2, 2, 4, 8, 16, 30]), (0.5, [1, 1, 2, 4, 8, 15]), (0.0, [0.1] * 6)):
+        for error in (NoLeader("n"), RateLimited("r")):
+            assert [retry(error, errors, chance) for errors in range(1, 7)] == expected
+
+
+def test_what_one_host_alone_suffers_is_tried_again_soon() -> None:
+    for error in (Unreachable("u"), TimedOut("t")):
+        assert retry(error, 1, 1.0) == backoff(1, 1.0) == 0.25
+
+
+def test_a_watch_without_a_leader_spreads_its_tries_and_one_without_an_agent_does_not() -> None:
+    assert Played([NoLeader("n"), Unreachable("u"), answer("a", 1)], chance=1.0).play().slept[:2] == [2.0, 0.5]
+
+
 @given(st.floats(0, 1))
 def test_the_wait_varies_by_a_tenth(chance: float) -> None:
     assert 27 <= jittered(30, chance) <= 33
@@ -177,6 +193,53 @@ def test_a_wake_up_for_nothing_lengthens_the_next_wait_only() -> None:
     script = [answer("a", 5), answer("a", 5), answer("a", 8), answer("a", 8), answer("b", 9), answer("b", 9)]
     waits = [wait for _, wait, _ in Played(script, parked=10.0).play().asked]
     assert waits == [30, 30, 30, 45, 30, 30]
+
+
+def test_after_a_wake_up_for_nothing_the_next_query_follows_without_a_breath() -> None:
+    """Nothing comes of such an answer, and every millisecond makes it likelier that the next one is for nothing too."""
+    played = Played([answer("a", 5), answer("a", 6), answer("a", 7), answer("b", 8)]).play()
+    assert played.slept == [BREATH, BREATH]
+
+
+def test_after_a_pause_one_answer_for_nothing_is_asked_after_at_once_and_paid_for_later() -> None:
+    """The index was old after the pause; the one that it brought is fresh, and a query with it is parked."""
+    script = [*(answer(str(n), n) for n in range(1, 10)), *(answer("9", n) for n in range(10, 31))]
+    played = Played(script).play()
+    gaps = [later - earlier for earlier, later in pairwise(played.asked_at)]
+    assert min(gaps[6:9]) > 0.95
+    assert gaps[9] < 0.01
+    assert gaps[10] > 1.9
+    assert played.asked_at[-1] - played.asked_at[0] > 20  # no more than one a second all the same
+
+
+def test_with_a_second_connection_a_watch_is_parked_beside_busy_neighbours() -> None:
+    table, asked, parked = [100], [0, 0], Event()
+
+    def ask(*, index: int, wait: float, consistency: Consistency) -> Answer[str]:
+        table[0] += 3  # while the query is on its way
+        asked[0] += 1
+        if index >= table[0]:
+            parked.set()
+            gevent.sleep(60)
+        return answer("a", table[0])
+
+    def look(*, index: int, wait: float, consistency: Consistency) -> Answer[str]:
+        asked[1] += 1
+        return answer("a", table[0] + 50)
+
+    failures: list[BaseException] = []
+    watch: Watch[str] = Watch(
+        ask, lambda answer, changed: None, lambda error: None, failures.append, Pace(), look=look, sleep=gevent.sleep
+    )
+    watch.start()
+    with gevent.Timeout(5):
+        parked.wait()
+        while asked[1] == 0:
+            gevent.sleep(0.01)
+    watch.stop()
+    assert failures == []
+    assert asked[0] <= 5
+    assert watch.counts.returns == asked[0] - 1 + asked[1]
 
 
 def test_at_rest_beside_busy_neighbours_two_watches_ask_at_most_six_times_a_minute() -> None:
