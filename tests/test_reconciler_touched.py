@@ -247,6 +247,12 @@ def settle(world: Side) -> None:
     assert not world.reconciler._greenlet.dead  # type: ignore[union-attr]
 
 
+def go(world: Side, *history: tuple[Step, Any]) -> None:
+    for act, argument in history:
+        act(world, argument)
+        settle(world)
+
+
 def state(world: Side) -> dict[str, object]:
     """All that anybody can see of it."""
     return {
@@ -281,38 +287,26 @@ def test_what_is_touched_is_enough_to_look_at(at_once: bool, history: list[tuple
 
 def test_what_no_hint_told_of_is_found_by_the_sweep() -> None:
     with worlds() as (world, _):
-        for act, argument in (UP, (complete, True), (acknowledging, False), (wants, {0: "tagged"})):
-            act(world, argument)
-            settle(world)
+        go(world, UP, (complete, True), (acknowledging, False), (wants, {0: "tagged"}), (waits, 0.1))
         vip = notation.vip(VIPS[0])
         world.speaker.unacknowledged.clear()  # and no word of it
-        waits(world, 1.0)
-        settle(world)
+        go(world, (waits, 1.0))
         assert world.reconciler.status()[vip].reason is Reason.ANNOUNCING
-        waits(world, 31.0)
-        settle(world)
+        go(world, (waits, 31.0))
         assert world.reconciler.status()[vip].reason is Reason.ANNOUNCED
 
 
 def test_what_is_not_wanted_goes_as_soon_as_every_source_has_answered() -> None:
     with worlds() as (world, _):
-        for act, argument in (UP, (wants, {5: ""}), (waits, 5.0)):
-            act(world, argument)
-            settle(world)
+        go(world, UP, (wants, {5: ""}), (waits, 5.0))
         assert "remove 203.0.113.11/32" not in world.script
-        for act, argument in ((complete, True), (waits, 1.0)):
-            act(world, argument)
-            settle(world)
+        go(world, (complete, True), (waits, 1.0))
         assert "remove 203.0.113.11/32" in world.script
 
 
 def test_two_vips_of_one_prefix_do_not_take_turns_while_one_cannot_be_had() -> None:
     with worlds() as (world, _):
-        for act, argument in ((complete, True), (wants, {1: "tagged"}), (refuse_addresses, "no"), (wants, {0: "up"})):
-            act(world, argument)
-            settle(world)
+        go(world, (complete, True), (wants, {1: "tagged"}), (refuse_addresses, "no"), (wants, {0: "up"}))
         world.script.clear()
-        for _ in range(5):
-            waits(world, 0.1)
-            settle(world)
+        go(world, *[(waits, 0.1)] * 5)
         assert world.script == []
