@@ -64,7 +64,7 @@ class Reconciler:
         self._touched: dict[Vip, None] = {}
         self._touched_addresses: dict[Interface, None] = {}
         self._begun: dict[Vip, None] = {}
-        self._changed: list[Prefix] = []  # since the last pass began: whose route was handed over or taken back
+        self._drained: list[Vip] = []  # that drain, and whose prefix began or ceased to be announced
         self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
         self._routes: Mapping[Prefix, Route] = {}  # the same, as it was given
         self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
@@ -216,9 +216,8 @@ class Reconciler:
         if complete is not self._seen_complete or self._clock() >= self._sweep_at:
             self._touch_all()
         self._seen_complete = complete
-        changed, self._changed = self._changed, []
-        for prefix in changed:
-            self._touch_prefix(prefix)
+        drained, self._drained = self._drained, []
+        self._touch(drained)
         self._notice()
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._begin()
@@ -310,7 +309,7 @@ class Reconciler:
             self._speaker.set(routes)
             for prefix in moved:
                 self._touch_prefix(prefix)
-            self._changed += moved
+                self._drained += [vip for vip in self._wanted.within(prefix) if self._wanted.intents[vip].drain]
 
     def _look(self) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from consulcast import notation
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.latency import Cause
-from consulcast.model import Intent, Prefix, Route, Vip
+from consulcast.model import Intent, Prefix, Reason, Route, Vip
 from consulcast.repairs import Kind
 from tests.test_reconciler import FakeSpeaker, World, drained, intent, pending
 
 # Two in one prefix, one address as two VIPs, a whole prefix, and some with nothing in common.
 VIPS = ("10.0.0.5/24", "10.0.0.6/24", "10.0.0.5/32", "10.1.0.0/24", "203.0.113.10/32", "203.0.113.11/32")
-PREFIXES = tuple({notation.vip(text).prefix: None for text in VIPS})
 
 ROUTER, HOST = ipaddress.ip_address("198.51.100.2"), ipaddress.ip_address("198.51.100.1")
 
@@ -178,8 +177,9 @@ def acknowledging(world: Side, at_once: bool) -> None:
     world.speaker.acknowledges = at_once
 
 
-def acknowledge(world: Side, number: int) -> None:
-    world.speaker.acknowledge(PREFIXES[number])
+def acknowledge(world: Side, _: None) -> None:
+    for prefix in sorted(world.speaker.unacknowledged):
+        world.speaker.acknowledge(prefix)
 
 
 def sessions(world: Side, up: bool) -> None:
@@ -218,7 +218,7 @@ steps = st.one_of(
     step(nat_acts, st.none()),
     step(flush_nat, st.none()),
     step(acknowledging, st.booleans()),
-    *[step(acknowledge, st.integers(0, len(PREFIXES) - 1))] * 2,
+    *[step(acknowledge, st.none())] * 2,
     step(sessions, st.booleans()),
     step(flows, st.tuples(numbers, st.integers(0, 2))),
     *[step(waits, st.sampled_from((0.1, 1.0, 5.0)))] * 2,
@@ -247,6 +247,12 @@ def settle(world: Side) -> None:
     assert not world.reconciler._greenlet.dead  # type: ignore[union-attr]
 
 
+def go(world: Side, *history: tuple[Step, Any]) -> None:
+    for act, argument in history:
+        act(world, argument)
+        settle(world)
+
+
 def state(world: Side) -> dict[str, object]:
     """All that anybody can see of it."""
     return {
@@ -267,13 +273,40 @@ UP: tuple[Step, Any] = (wants, dict.fromkeys(range(len(VIPS)), "up"))
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(steps, max_size=40))
-def test_what_is_touched_is_enough_to_look_at(history: list[tuple[Step, Any]]) -> None:
+@given(st.booleans(), st.lists(steps, max_size=40))
+def test_what_is_touched_is_enough_to_look_at(at_once: bool, history: list[tuple[Step, Any]]) -> None:
     with worlds() as (some, whole):
-        for act, argument in (UP, (complete, True), *history):
+        for act, argument in (UP, (complete, True), (acknowledging, at_once), *history):
             for world in (some, whole):
                 world.script.clear()
                 act(world, argument)
                 settle(world)
             assert sorted(some.script) == sorted(whole.script)
             assert state(some) == state(whole)
+
+
+def test_what_no_hint_told_of_is_found_by_the_sweep() -> None:
+    with worlds() as (world, _):
+        go(world, UP, (complete, True), (acknowledging, False), (wants, {0: "tagged"}), (waits, 0.1))
+        vip = notation.vip(VIPS[0])
+        world.speaker.unacknowledged.clear()  # and no word of it
+        go(world, (waits, 1.0))
+        assert world.reconciler.status()[vip].reason is Reason.ANNOUNCING
+        go(world, (waits, 31.0))
+        assert world.reconciler.status()[vip].reason is Reason.ANNOUNCED
+
+
+def test_what_is_not_wanted_goes_as_soon_as_every_source_has_answered() -> None:
+    with worlds() as (world, _):
+        go(world, UP, (wants, {5: ""}), (waits, 5.0))
+        assert "remove 203.0.113.11/32" not in world.script
+        go(world, (complete, True), (waits, 1.0))
+        assert "remove 203.0.113.11/32" in world.script
+
+
+def test_two_vips_of_one_prefix_do_not_take_turns_while_one_cannot_be_had() -> None:
+    with worlds() as (world, _):
+        go(world, (complete, True), (wants, {1: "tagged"}), (refuse_addresses, "no"), (wants, {0: "up"}))
+        world.script.clear()
+        go(world, *[(waits, 0.1)] * 5)
+        assert world.script == []
