@@ -247,6 +247,7 @@ def test_one_who_asks_for_everything_is_refused_and_hides_nobody(spine: Site) ->
     spine.says("everything", "NOT announced", "vip-not-allowed", "default route")
     spine.tag("spelt", "enable_gocast", "gocast-vip=203.0.113.37/32")
     spine.says("203.0.113.37", "NOT announced", "bad-tag", "gocast-vip")
+    spine.says("203.0.113.39", "is not known here", status=3)
 
 
 def test_what_has_gone(spine: Site) -> None:

@@ -107,7 +107,7 @@ def _matching(asked: Interface, is_prefix: bool, facts: Facts, named: bool) -> t
     """The VIPs that an address or prefix is about: the very one, else those around it, else those inside.
 
     ``named``: it stands in a tag, so that nothing is meant that is merely around it. What is refused is around nothing
-    while something else is: one who asks for 0.0.0.0/0 would be the answer to every question.
+    while something else is, and 0.0.0.0/0 never: one who asks for it would be the answer to every question.
     """
     taken = dict.fromkeys(vip for app in in_turns(facts.apps) for vip in app.vips)
     known = dict.fromkeys((*taken, *(vip for app in in_turns(facts.asked) for vip in app.vips)))
@@ -120,6 +120,7 @@ def _matching(asked: Interface, is_prefix: bool, facts: Facts, named: bool) -> t
     if same or (named and not inside):
         return tuple(same)
     around = [vip for vip in alike if vip.prefix.prefixlen <= asked.network.prefixlen and asked.ip in vip.prefix]
+    around = [vip for vip in around if vip in taken or vip.prefix.prefixlen > 0]
     around.sort(key=lambda vip: (vip not in taken, -vip.prefix.prefixlen))
     if around and around[0] in taken:
         return tuple(around[:1])

@@ -90,7 +90,8 @@ def test_one_who_asks_for_everything_is_not_the_answer_to_everything() -> None:
     assert meant("203.0.113.78") == ["consul:typo"]
     assert meant("198.18.0.7") == ["198.18.0.0/24", "consul:net"]
     assert meant("203.0.113.0/24") == ["203.0.113.10/32", "consul:dns"]
-    assert meant("192.0.2.1") == ["0.0.0.0/0", "consul:greedy"]
+    assert find("192.0.2.1", known) is None
+    assert meant("0.0.0.0/0") == ["0.0.0.0/0", "consul:greedy"]
 
 
 def test_what_is_written_alike() -> None:
