@@ -93,4 +93,4 @@ def _report(run: Run, samples: Samples) -> None:
         run.add(Table("One app's latency while the host has more of them", HEAD, rows, NOTE))
 
 
-PART = Part("scale", "Latency with a thousand apps", 180, play)
+PART = Part("scale", "Latency with a thousand apps", 140, play)
