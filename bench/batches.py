@@ -177,4 +177,4 @@ class Batches:
         self._place.agent.getresponse().read()
 
 
-PART = Part("batches", "Many at once", 150, play)
+PART = Part("batches", "Many at once", 110, play)

@@ -73,4 +73,4 @@ def _report(run: Run, samples: dict[str, tuple[list[float], list[float]]]) -> No
         run.pictures["latency.svg"] = strips("Milliseconds from the change to the UPDATE at the router", strip)
 
 
-PART = Part("latency", "Latency", 150, play)
+PART = Part("latency", "Latency", 140, play)

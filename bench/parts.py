@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -79,15 +80,15 @@ def select(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
     return [part for part in parts if not names or part.name in names]
 
 
-def play(part: Part, rounds: int, load: Callable[[], float]) -> Run:
-    """Play a part to its end, within its time. Whatever goes wrong is in ``result.failed``."""
-    began = time.monotonic()
-    run = Run(rounds, began + part.budget - CLOSING, Result(part.name, part.title, load_begin=load()))
+def play(part: Part, rounds: int, load: Callable[[], float], left: float = math.inf) -> Run:
+    """Play a part to its end, within its time and what is ``left`` for all. What goes wrong is in ``result.failed``."""
+    began, budget = time.monotonic(), min(part.budget, left)
+    run = Run(rounds, began + budget - CLOSING, Result(part.name, part.title, load_begin=load()))
     try:
-        with bounded(part.budget - CLOSING):
+        with bounded(budget - CLOSING):
             part.play(run)
     except Overrun:
-        run.result.failed = f"not done within its {part.budget:g} s"
+        run.result.failed = f"not done within {budget:.0f} s"
     except Exception as error:  # noqa: BLE001 - the other parts go on, and this one's failure is reported
         run.result.failed = f"{type(error).__name__}: {error}"
     run.result.seconds, run.result.load_end = time.monotonic() - began, load()
@@ -101,6 +102,8 @@ def bounded(seconds: float) -> Iterator[None]:
     def over(*_: object) -> None:
         raise Overrun
 
+    if seconds <= 0:
+        raise Overrun
     former = signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

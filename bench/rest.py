@@ -174,4 +174,4 @@ def _loopback(place: Place) -> int:
     return int(line[1])
 
 
-PART = Part("rest", "At rest", 120, play)
+PART = Part("rest", "At rest", 110, play)

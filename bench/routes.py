@@ -137,4 +137,4 @@ def _alone(lab: Lab, count: int) -> float:
     return town.wait(ROUTES) - began
 
 
-PART = Part("routes", "Ten thousand routes", 130, play)
+PART = Part("routes", "Ten thousand routes", 110, play)

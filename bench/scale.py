@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 
 from bench import arrivals
@@ -9,9 +10,10 @@ from bench.latency import in_turn
 from bench.measures import critical_to_withdraw, deregister_to_withdraw, passing_to_announce, tag_to_announce
 from bench.parts import Part, Run
 from bench.population import mixed, ports, prefixes
+from bench.processes import work
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Site, laboratory, listening, populate
+from bench.world import Side, Site, laboratory, listening, populate
 from integration.lab import Process
 
 SIZES = (1, 10, 100, 500, 1000)
@@ -28,12 +30,15 @@ HEAD = ("ms", "apps", "rounds", "consulcast, median", "p95", "floor, median", "p
 NOTE = """\
 Excess: the medians' difference. The floor watches the same services in a Consul of its own, so that it reads answers as
 big; it knows one of them."""
+CPU_HEAD = ("apps", "daemon, ms", "floor, ms")
+CPU_NOTE = "Counted by the kernel, so that it says more than the clock does where the machine is busy. Without ExaBGP."
 Samples = dict[tuple[str, int], tuple[list[float], list[float]]]
 
 
 def play(run: Run) -> None:
     """Measure at each size, the hosts growing meanwhile."""
     samples: Samples = {}
+    cpu: list[list[Cell]] = []
     try:
         with laboratory() as lab:
             site = Site(lab, 2 * PAIRS)
@@ -41,11 +46,22 @@ def play(run: Run) -> None:
             for left, size in zip(range(len(SIZES), 0, -1), SIZES, strict=True):
                 run.say(f"{size} apps")
                 crowd.grow(size - 1)  # the measured one is one of them
+                begin, turns = _cpu(pairs), 0
                 here = {name: samples.setdefault((name, size), ([], [])) for name in MEASURES}
                 for done in run.turns(ROUNDS[size], 1 / left):
                     in_turn(pairs[done % PAIRS], MEASURES, here, swapped=done // PAIRS % 2 == 1, pairs=PAIRS)
+                    turns = done + 1
+                each = [1000 * taken / (turns * len(MEASURES)) for taken in map(operator.sub, _cpu(pairs), begin)]
+                cpu.append([size, *each])
     finally:
         _report(run, samples)
+        run.add(Table("Processor time for each of these changes", CPU_HEAD, cpu, CPU_NOTE))
+
+
+def _cpu(pairs: list[tuple[Side, Side]]) -> tuple[float, float]:
+    """Return the seconds that the programs of both sides have had the processor, without ExaBGP."""
+    ours, floors = (work(pair[which].program.pid for pair in pairs).cpu for which in (0, 1))
+    return ours, floors
 
 
 class Crowd:
@@ -93,4 +109,4 @@ def _report(run: Run, samples: Samples) -> None:
         run.add(Table("One app's latency while the host has more of them", HEAD, rows, NOTE))
 
 
-PART = Part("scale", "Latency with a thousand apps", 180, play)
+PART = Part("scale", "Latency with a thousand apps", 140, play)
