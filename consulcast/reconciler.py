@@ -18,8 +18,9 @@ from consulcast.alarms import Alarms
 from consulcast.departures import Departures
 from consulcast.difference import differing
 from consulcast.executor.protocols import AddressTable, Flows, Found, Nat, RouteState, Speaker
+from consulcast.handover import Handover
 from consulcast.latency import Latency
-from consulcast.model import Intent, Interface, Prefix, Reason, Route, Translation, Vip
+from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import Rules
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import RETRY_MAX, VipAddresses
@@ -30,6 +31,8 @@ from consulcast.wanted import Wanted
 log = logging.getLogger(__name__)
 
 SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
+PORTION = 100  # VIPs that are told of before others get their turn: a line of the log takes 0.05 ms
+_SOON = 1e-6  # seconds; after 0 neither timers nor sockets would have been looked at
 SETTLE = 10.0  # seconds after which the first reconcile counts as complete, whatever is still under way
 
 
@@ -65,9 +68,7 @@ class Reconciler:
         self._touched_addresses: dict[Interface, None] = {}
         self._begun: dict[Vip, None] = {}
         self._drained: list[Vip] = []  # that drain, and whose prefix began or ceased to be announced
-        self._handed: dict[Prefix, Intent] = {}  # what the speaker was last given
-        self._routes: Mapping[Prefix, Route] = {}  # the same, as it was given
-        self._led: dict[Interface, set[Prefix]] = {}  # every prefix that this run announced for an address
+        self._routes = Handover(speaker, self._latency, self._wanted, self._stands)
         self._departures = Departures(drain_time, flows)
         self._report = VipReport()
         self._patience: Alarms[Vip] = Alarms()  # when to tell of peers that have not answered by then
@@ -151,7 +152,7 @@ class Reconciler:
             self._greenlet.kill()
 
     def _left(self) -> bool:
-        return bool(self._handed or self._nat.standing() or self._addresses.owned)
+        return bool(self._routes or self._nat.standing() or self._addresses.owned)
 
     def _run(self) -> None:
         while True:
@@ -228,7 +229,7 @@ class Reconciler:
         if self._complete is not complete or differing(intents, self._intents):
             return
         self._notice()
-        self._hand_over([*self._begun, *self._touched], self._standing)
+        self._handed_over(self._routes.late([*self._begun, *self._touched]))
         vips, addresses = self._take()
         due = self._depart(addresses)
         self._translate(addresses, due)
@@ -243,24 +244,13 @@ class Reconciler:
         return vips, addresses
 
     def _begin(self) -> None:
+        """Say which addresses should be there, and withdraw what should not be announced."""
         vips, self._touched = self._touched, {}
         self._begun.update(vips)
         for vip in vips:
             users = (self._wanted.intents[each] for each in self._wanted.at(vip.local))
-            self._addresses.want(vip.local, next((user.name for user in users if self._may_begin(user)), None))
-        self._hand_over(vips, self._early)
-
-    def _early(self, prefix: Prefix) -> Intent | None:
-        """Choose what to announce before the kernel is asked: what is announced stays, if anything may be."""
-        users, handed = self._users(prefix), self._handed.get(prefix)
-        if handed is None:
-            return next(filter(self._stands, users), None)
-        stays = (user for user in users if user.vip == handed.vip or self._stands(user))
-        return next(stays, users[0] if users else None)
-
-    def _may_begin(self, intent: Intent) -> bool:
-        """A drain announces nothing that was not announced before it."""
-        return intent.announce and (intent.drain is None or intent.vip.prefix in self._handed)
+            self._addresses.want(vip.local, next((user.name for user in users if self._routes.may_begin(user)), None))
+        self._handed_over(self._routes.early(vips))
 
     def _stands(self, intent: Intent) -> bool:
         """Whether the VIP works on this host, so that its route may be announced."""
@@ -268,48 +258,13 @@ class Reconciler:
             return False
         missing = self._rules.missing(intent)
         # While a changed rule is on its way the route stays; one that cannot be had takes it back.
-        return not missing or (intent.vip.prefix in self._handed and self._rules.failing(missing) is None)
+        return not missing or (intent.vip.prefix in self._routes and self._rules.failing(missing) is None)
 
-    def _users(self, prefix: Prefix) -> list[Intent]:
-        users = (self._wanted.intents[vip] for vip in self._wanted.within(prefix))
-        return [user for user in users if self._may_begin(user)]
-
-    def _standing(self, prefix: Prefix) -> Intent | None:
-        """Choose what to announce: what works."""
-        return next(filter(self._stands, self._users(prefix)), None)
-
-    def _hand_over(self, vips: Iterable[Vip], choose: Callable[[Prefix], Intent | None]) -> None:
-        """Give the speaker the routes of ``vips`` that may be announced, and take back those that may not."""
-        changed: dict[Prefix, Intent | None] = {}
-        for vip in vips:
-            now = choose(vip.prefix)
-            if now is not self._handed.get(vip.prefix):
-                changed[vip.prefix] = now
-        if not changed:
-            return
-        routes = dict(self._routes)
-        moved: list[Prefix] = []
-        for prefix, now in changed.items():
-            former, route = routes.get(prefix), now.route if now is not None else None
-            if now is None:
-                del self._handed[prefix]
-            else:
-                self._handed[prefix] = now
-                self._led.setdefault(now.vip.local, set()).add(prefix)
-            if route == former:
-                continue
-            moved.append(prefix)
-            self._latency.handed(prefix, former, route)
-            if route is None:
-                del routes[prefix]
-            else:
-                routes[prefix] = route
-        if moved:
-            self._routes = routes
-            self._speaker.set(routes)
-            for prefix in moved:
-                self._touch_prefix(prefix)
-                self._drained += [vip for vip in self._wanted.within(prefix) if self._wanted.intents[vip].drain]
+    def _handed_over(self, moved: Iterable[Prefix]) -> None:
+        """Routes were given to the speaker, or taken back."""
+        for prefix in moved:
+            self._touch_prefix(prefix)
+            self._drained += [vip for vip in self._wanted.within(prefix) if self._wanted.intents[vip].drain]
 
     def _look(self) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
@@ -335,7 +290,7 @@ class Reconciler:
             elif not self._complete:
                 self._departures.waits(address)
             else:
-                prefixes = self._departures.leave(address, self._led.get(address, ()))
+                prefixes = self._departures.leave(address, self._routes.led(address))
                 clear = all(self._is_clear(prefix) for prefix in prefixes)
                 drain = next((user.drain for user in users if user.drain is not None), None)
                 if self._departures.may_go(address, clear, drain, now):
@@ -345,7 +300,7 @@ class Reconciler:
 
     def _is_clear(self, prefix: Prefix) -> bool:
         """Whether no peer has a route any more that led to what leaves; another VIP may have taken it over."""
-        return prefix in self._handed or self._speaker.route_state(prefix) is RouteState.CLEAR
+        return prefix in self._routes or self._speaker.route_state(prefix) is RouteState.CLEAR
 
     def _translate(self, addresses: Iterable[Interface], due: Set[Interface]) -> None:
         """Say which NAT rules should stand."""
@@ -370,7 +325,7 @@ class Reconciler:
             why = failures.get(address)
             extra = {"address": str(address)}
             if why is None:
-                self._led.pop(address, None)
+                self._routes.removed(address)
                 self._departures.stays(address)
                 log.info("address %s removed", address, extra={**extra, "reason": "address-removed"})
                 continue
@@ -386,13 +341,15 @@ class Reconciler:
 
     def _tell(self, vips: Iterable[Vip]) -> None:
         """Keep each VIP's state as found, and log what changed."""
-        for vip in vips:
+        for number, vip in enumerate(vips, 1):
+            if number % PORTION == 0:
+                gevent.sleep(_SOON)
             intent = self._wanted.intents.get(vip)
             if intent is None:
                 self._patience.set(vip, math.inf)
                 self._report.forget(vip)
             else:
-                self._report.tell(self._found(intent), not intent.announce, vip.prefix in self._handed)
+                self._report.tell(self._found(intent), not intent.announce, vip.prefix in self._routes)
         self._latency.end(self._report.waiting)
         self.ever_announced = self.ever_announced or Reason.ANNOUNCED in self._report.counts
         if self._complete and self._settled_at is None:
@@ -424,7 +381,7 @@ class Reconciler:
         if missing := self._rules.missing(intent):
             if why := self._rules.failing(missing) or "":
                 return VipStatus(vip, Reason.NAT_FAILED, why)
-            if vip.prefix not in self._handed:
+            if vip.prefix not in self._routes:
                 return VipStatus(vip, Reason.ANNOUNCING)
         state = self._speaker.route_state(vip.prefix)
         if state is RouteState.ANNOUNCED:
@@ -435,7 +392,7 @@ class Reconciler:
 
     def _phase(self, intent: Intent) -> DrainPhase:
         vip = intent.vip
-        if vip.prefix in self._handed:
+        if vip.prefix in self._routes:
             return DrainPhase.LOWERED
         if self._speaker.route_state(vip.prefix) is not RouteState.CLEAR:
             return DrainPhase.WITHDRAWING

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from consulcast.model import Prefix, Reason, Vip
 from consulcast.vip_status import LEVELS, VipStatus
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("consulcast.reconciler")  # whose words they are, for those who filter by it
 
 
 class VipReport:

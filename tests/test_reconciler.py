@@ -14,7 +14,7 @@ from consulcast import notation
 from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.latency import Cause, Latency, What
 from consulcast.model import Draining, Intent, Interface, Prefix, Reason, Route, Translation, Vip
-from consulcast.reconciler import Reconciler
+from consulcast.reconciler import PORTION, Reconciler
 from consulcast.repairs import Kind, Repairs
 from consulcast.vip_addresses import BATCH
 from consulcast.vip_status import DrainPhase, VipStatus
@@ -547,6 +547,20 @@ def test_many_addresses_do_not_hold_up_a_withdrawal(make: Make) -> None:
     withdrawn = done.index(f"withdraw {VIP}")
     assert sum(line.startswith("add") for line in done[:withdrawn]) <= 2 * BATCH
     assert sum(line.startswith("announce") for line in done) == 300
+
+
+def test_others_have_their_turn_while_many_vips_are_told_of(make: Make) -> None:
+    world = make().begin()
+    many = [f"198.18.{number // 250}.{number % 250}/32" for number in range(3 * PORTION)]
+    world.wants(*map(intent, many))
+    while world.reconciler.reasons() != {Reason.ANNOUNCED: len(many)}:
+        gevent.sleep(0.001)
+    world.reconciler.set(by_vip(*(intent(vip, announce=False) for vip in many)), True)
+    seen = set()
+    while Reason.ANNOUNCED in world.reconciler.reasons():
+        gevent.sleep(0)
+        seen.add(world.reconciler.reasons()[Reason.MONITOR_FAILING])
+    assert len(seen) > 2
 
 
 def test_route_at_no_peer_says_why(make: Make) -> None:

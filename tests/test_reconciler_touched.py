@@ -73,7 +73,7 @@ class Side(World):
         self.asked: dict[Vip, Intent] = {}
         self.complete = False
         self.speaker: HintingSpeaker = HintingSpeaker(self)
-        self.reconciler._speaker = self.speaker
+        self.reconciler._speaker = self.reconciler._routes._speaker = self.speaker
 
 
 Step = Callable[[Side, Any], None]

@@ -50,6 +50,7 @@ class Addresses:
             label = f"{device}:c{mark}"
         # The default label is the device's name: a cut-off one must never equal that, or all would be ours.
         self._label = label if len(label) <= _LONGEST_LABEL else ""
+        self._known: dict[tuple[str, int], Interface] = {}  # as they were last read, for parsing takes its time
         self._whole = False  # whether a whole IPv6 prefix was ever wanted
         self._routes = True  # whether the table of local routes is worth a look: it has one for each address, too
 
@@ -76,6 +77,7 @@ class Addresses:
         Never ``replace``: that would take over an address that an operator has put there.
         """
         existing: set[Interface] = set()
+        self._known.update({(str(item.ip), item.network.prefixlen): item for item in addresses})
         self._whole = self._whole or any(map(_is_whole, addresses))
         self._routes = self._routes or self._whole
         failures = self._each(addresses, partial(self._add_one, existing, addresses))
@@ -181,12 +183,19 @@ class Addresses:
         local = [item for item in routes if item["type"] == _RTN_LOCAL and item["dst_len"] < 128]
         local = [item for item in local if item.get("oif") == index and item.get("dst")]
         prefixes = frozenset(map(_prefix, local))
-        addresses = frozenset(map(_interface, found))
-        marked = frozenset(_interface(item) for item in found if self._is_ours(item))
+        read = [self._read(item) for item in found]
+        self._known = {_written(item): address for item, address in zip(found, read, strict=True)}
+        addresses = frozenset(read)
+        marked = frozenset(address for item, address in zip(found, read, strict=True) if self._is_ours(item))
         routed = frozenset(_prefix(item) for item in local if item["proto"] == self._mark)
         self._routes = self._whole or bool(routed) or any(map(_is_whole, marked))
         without_route = frozenset(item for item in addresses if _is_whole(item) and item not in prefixes)
         return _Seen(addresses, marked, routed, without_route)
+
+    def _read(self, item: Any) -> Interface:
+        """Read an address; one that was there the last time is the same object."""
+        written = _written(item)
+        return self._known.get(written) or ipaddress.ip_interface("{}/{}".format(*written))
 
     def _is_ours(self, item: Any) -> bool:
         proto = item.get("proto")
@@ -214,6 +223,6 @@ def _prefix(route: Any) -> Interface:
     return ipaddress.ip_interface(f"{route.get('dst')}/{route['dst_len']}")
 
 
-def _interface(item: Any) -> Interface:
+def _written(item: Any) -> tuple[str, int]:
     # on a device that is not point-to-point IFA_LOCAL equals IFA_ADDRESS; IPv6 has the latter alone
-    return ipaddress.ip_interface(f"{item.get('local') or item.get('address')}/{item['prefixlen']}")
+    return item.get("local") or item.get("address"), item["prefixlen"]
