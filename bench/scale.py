@@ -18,7 +18,7 @@ from integration.lab import Process
 
 SIZES = (1, 10, 100, 500, 1000)
 PAIRS = 3
-ROUNDS = {1: 21, 10: 12, 100: 15, 500: 12, 1000: 24}  # samples of each measure at a size
+ROUNDS = {1: 15, 10: 9, 100: 9, 500: 9, 1000: 18}  # samples of each measure at a size
 MEASURES = {
     "tag → announce": tag_to_announce,
     "critical → withdraw": critical_to_withdraw,
@@ -109,4 +109,4 @@ def _report(run: Run, samples: Samples) -> None:
         run.add(Table("One app's latency while the host has more of them", HEAD, rows, NOTE))
 
 
-PART = Part("scale", "Latency with a thousand apps", 140, play)
+PART = Part("scale", "Latency with a thousand apps", 135, play)

@@ -237,6 +237,15 @@ def test_forgetful_consul_agent_starts_anew(host: Host) -> None:
     assert "dns" not in consul.services()
 
 
+def test_reconfigured_consul_agent_has_the_services_of_its_configuration_and_no_others(host: Host) -> None:
+    consul = ConsulAgent(host)
+    consul.register("dns")
+    consul.reconfigure({"services": [{"name": "web"}]})
+    until(lambda: set(consul.services()) == {"consul", "web"}, 15.0, "web alone")
+    consul.reconfigure({"services": [{"name": "mail"}]})
+    until(lambda: set(consul.services()) == {"consul", "mail"}, 15.0, "mail alone")
+
+
 def test_own_engine_leaves_the_machine_as_it_was() -> None:
     def seen() -> list[str]:
         commands = (["ip", "-br", "link"], ["ip", "route", "show", "table", "all"], ["nft", "list", "ruleset"])

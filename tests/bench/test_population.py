@@ -68,6 +68,7 @@ def test_last_arrival_is_that_of_the_prefix_that_came_last_and_first_arrivals_co
     ]
     assert last(updates, {"a", "b"}, True, 10) == (13, set())
     assert last(updates, {"a", "b"}, False, 10) == (12, {"a"})
+    assert last(updates[:1], {"a"}, True, 10) == (10, {"a"})
 
 
 def test_time_of_imports_is_counted_by_top_level_package() -> None:
