@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 LEAD = 0.03  # seconds of others' writes; a query needs a few milliseconds to where it is parked
 LOOKS = (0.06, 0.12, 0.24)  # seconds before each look
-AT_ONCE = 0.5  # seconds; an answer that takes longer was parked
+AT_ONCE = 0.1  # seconds; an answer that takes longer was parked, and woken by something of our own
 VAIN = 2  # answers at once and for nothing, one after the other; a single one follows every time-out (see watch.py)
 
 
