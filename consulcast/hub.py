@@ -5,11 +5,14 @@ How long its turns are is timed, and what takes long is done in slices.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import gevent
+from gevent.hub import Waiter
 
 T = TypeVar("T")
 
@@ -60,15 +63,44 @@ class HubTurns:
 
 
 class _Turn:
-    """When the present turn of a hub began."""
+    """When the present turn of a hub began, and who waits for a later one."""
 
     def __init__(self, hub: Any) -> None:
         self.hub, self.began = hub, time.perf_counter()
+        self._waiting: deque[Waiter[None]] = deque()
         self._after = hub.loop.check(ref=False, priority=hub.loop.MAXPRI)
         self._after.start(self._begin)
+        self._soon = hub.loop.timer(_SOON)
 
     def _begin(self) -> None:
         self.began = time.perf_counter()
+
+    @property
+    def was_long(self) -> bool:
+        """Whether this one has been long enough."""
+        return time.perf_counter() - self.began >= SLICE
+
+    def wait_for_later(self) -> None:
+        """Go on in a later one: who came first goes first."""
+        waiter: Waiter[None] = Waiter(self.hub)
+        if not self._waiting:
+            self._soon.start(self._go_on)
+        self._waiting.append(waiter)
+        try:
+            waiter.get()
+        except BaseException:  # killed meanwhile, or out of time
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(waiter)
+            raise
+
+    def _go_on(self) -> None:
+        """Let them go on, one at least, for as long as the turn is not long."""
+        while self._waiting:
+            self._waiting.popleft().switch(None)
+            if self.was_long:
+                break
+        if self._waiting:
+            self._soon.start(self._go_on)
 
 
 _turn: _Turn | None = None
@@ -83,8 +115,8 @@ def breathe() -> None:
     global _turn
     if _turn is None or _turn.hub is not gevent.get_hub():
         _turn = _Turn(gevent.get_hub())
-    if time.perf_counter() - _turn.began >= SLICE:
-        gevent.sleep(_SOON)
+    if _turn.was_long:
+        _turn.wait_for_later()
 
 
 def in_turns(things: Iterable[T]) -> Iterator[T]:
