@@ -19,6 +19,7 @@ from consulcast.departures import Departures
 from consulcast.difference import differing
 from consulcast.executor.protocols import AddressTable, Flows, Found, Nat, RouteState, Speaker
 from consulcast.handover import Handover
+from consulcast.hub import breathe
 from consulcast.latency import Latency
 from consulcast.model import Intent, Interface, Prefix, Reason, Translation, Vip
 from consulcast.nat_rules import Rules
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 
 SWEEP = 30.0  # seconds between two looks at the kernel, for what no event has told
 PORTION = 100  # VIPs that are told of before others get their turn: a line of the log takes 0.05 ms
-_SOON = 1e-6  # seconds; after 0 neither timers nor sockets would have been looked at
 SETTLE = 10.0  # seconds after which the first reconcile counts as complete, whatever is still under way
 
 
@@ -343,7 +343,7 @@ class Reconciler:
         """Keep each VIP's state as found, and log what changed."""
         for number, vip in enumerate(vips, 1):
             if number % PORTION == 0:
-                gevent.sleep(_SOON)
+                breathe()
             intent = self._wanted.intents.get(vip)
             if intent is None:
                 self._patience.set(vip, math.inf)
