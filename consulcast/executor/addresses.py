@@ -11,10 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from consulcast.executor.kernel import Kernel, explain, link, no_device
 from consulcast.executor.protocols import Added, Found
+from consulcast.executor.rtnetlink import NetlinkError
 from consulcast.model import Interface
 
 # IFA_PROTO (Linux 5.18): who made an address, in dumps and in events. 1 to 3 are the kernel's own.

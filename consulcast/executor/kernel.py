@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gevent.threadpool import ThreadPool
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from consulcast.executor.protocols import KernelError
+from consulcast.executor.rtnetlink import IPRoute, NetlinkError
 from consulcast.model import Interface, IPAddress
 
 T = TypeVar("T")

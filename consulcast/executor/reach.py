@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
+from consulcast.executor.rtnetlink import NetlinkError
 from consulcast.model import IPAddress
 
 # linux/neighbour.h: NUD_…
