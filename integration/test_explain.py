@@ -184,6 +184,9 @@ def test_what_a_service_asks_for_and_cannot_have(
 def test_a_critical_check(spine: Site) -> None:
     spine.service("sick", "203.0.113.20/32", check="critical")
     spine.says("203.0.113.20", "monitor-failing", "consul:sick: check 'service:sick' is critical")
+    assert spine.consul is not None
+    spine.consul.update_check("critical", service_id="sick", output="no zone\nis loaded")
+    until(lambda: "'service:sick' says: no zone is loaded" in spine.run("sick")[1], SOON, "the check's own words")
 
 
 def test_a_service_without_a_check(spine: Site) -> None:

@@ -75,6 +75,7 @@ class AgentCheck(Struct, frozen=True):
 
     status: str = field(name="Status", default="critical")
     service_id: str = field(name="ServiceID", default="")
+    output: str = field(name="Output", default="")
 
 
 class Authorization(Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import gevent
 from gevent.event import Event
 
-from consulcast.consul.bodies import Service
+from consulcast.consul.bodies import AgentCheck, Service
 from consulcast.consul.client import Answer, Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.hold_down import HoldDown
@@ -157,6 +157,16 @@ class ConsulSource:
             return client.agent_node()
         except ConsulError:
             return ""
+        finally:
+            client.close()
+
+    def agent_checks(self) -> Mapping[str, AgentCheck]:
+        """Ask the agent for its checks, by CheckID, with what they last put out; none where it does not say. Waits."""
+        client = Client(self.settings)
+        try:
+            return client.agent_checks()
+        except ConsulError:
+            return {}
         finally:
             client.close()
 

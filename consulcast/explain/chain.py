@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from consulcast.consul.reading import KIND
 from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import SessionState
 from consulcast.explain.cause import asking, of_app, of_consul, of_service, service_of
@@ -12,8 +13,11 @@ from consulcast.explain.facts import Facts, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject
 from consulcast.explain.tagging import near_misses
 from consulcast.explain.words import ago, at, figures, no_local_route, peer_name, peer_trouble
-from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, VerdictKey, Vip
+from consulcast.model import App, AppKey, Health, Intent, MonitorSpec, Reason, Source, Verdict, VerdictKey, Vip
+from consulcast.monitors.consul import rank
 from consulcast.wording import counted
+
+PUT_OUT = 200  # characters of what a check has put out
 
 _MARKS = {
     Health.PASSING: Mark.OK,
@@ -117,7 +121,9 @@ def _monitor(key: AppKey, spec: MonitorSpec, facts: Facts) -> Step:
     if verdict is not None:
         mark, reason = _MARKS[verdict.health], str(verdict.reason)
         detail = verdict.detail.removeprefix(f"monitor {spec}: ")
-        text = f"{spec}: {verdict.health} for {ago(verdict.since, facts)}: {detail}"
+        text = (
+            f"{spec}: {verdict.health} for {ago(verdict.since, facts)}: {detail}{_put_out(key, spec, verdict, facts)}"
+        )
     if looked is None:
         return Step(Stage.MONITOR, str(key), mark, text, reason, figures(monitor=str(spec)))
     pace = looked.pace
@@ -139,6 +145,19 @@ def _monitor(key: AppKey, spec: MonitorSpec, facts: Facts) -> Step:
         trouble=looked.trouble,
     )
     return Step(Stage.MONITOR, str(key), mark, text, reason, values)
+
+
+def _put_out(key: AppKey, spec: MonitorSpec, verdict: Verdict, facts: Facts) -> str:
+    """What the failing checks of one of Consul's apps have put out."""
+    if key.source is not Source.CONSUL or spec.kind != KIND or verdict.health is not Health.FAILING:
+        return ""
+    said = {
+        id: " ".join(check.output.split())
+        for id, check in facts.checks.items()
+        if check.service_id in (key.id, "") and rank(check)
+    }
+    cut = {id: text if len(text) <= PUT_OUT else f"{text[:PUT_OUT]}…" for id, text in said.items()}
+    return "".join(f"; {id!r} says: {text}" for id, text in cut.items() if text)
 
 
 # -- a VIP

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
+from typing import TypeVar
 
 import gevent
 
 from consulcast.changes import Change, Changes, Kind
+from consulcast.consul.bodies import AgentCheck
+from consulcast.consul.reading import KIND
 from consulcast.consul.source import ConsulSource
 from consulcast.core import Core
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
@@ -20,10 +23,12 @@ from consulcast.explain import answer
 from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.explain.facts import Facts, OfConsul, OfPeer, OfVip, Shown
 from consulcast.explain.find import Subject, find
-from consulcast.model import IPAddress, Source, Stale, Vip
+from consulcast.model import Health, IPAddress, Source, Stale, Vip
 from consulcast.monitors import sock_diag
 from consulcast.monitors.runner import Monitors
 from consulcast.reconciler import Reconciler
+
+T = TypeVar("T")
 
 PATIENCE = 1.0  # seconds that ExaBGP's table and Consul's agent are waited for
 LAST = 20  # changes that are shown
@@ -88,6 +93,7 @@ class Collector:
             kernel_trouble=trouble,
             vips=self._vips(subject.vips, facts.now, self._undelivered(subject.vips, found)),
             peers=self._peers(),
+            checks=self._checks(subject, facts),
             changes=self._changes(subject),
         )
 
@@ -156,10 +162,25 @@ class Collector:
         source = self.core.consul
         if source is None or consul.stale is None or "does not know node" not in consul.stale.reason:
             return consul
-        asking = gevent.spawn(source.agent_node)
-        asking.join(PATIENCE)
-        asking.kill()
-        return dataclasses.replace(consul, agent_node=asking.value if isinstance(asking.value, str) else "")
+        return dataclasses.replace(consul, agent_node=_within(PATIENCE, source.agent_node) or "")
+
+    def _checks(self, subject: Subject, facts: Facts) -> Mapping[str, AgentCheck]:
+        """Ask the agent what its checks have put out, where one of Consul's apps fails by them."""
+        source = self.core.consul
+        failing = (
+            key.app.source is Source.CONSUL and key.monitor.kind == KIND and verdict.health is Health.FAILING
+            for key, verdict in facts.verdicts.items()
+            if key.app in subject.apps
+        )
+        return (_within(PATIENCE, source.agent_checks) or {}) if source is not None and any(failing) else {}
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T | None:
+    """Ask somebody who may not answer; ``None``: not in time."""
+    asking = gevent.spawn(ask)
+    asking.join(seconds)
+    asking.kill()
+    return asking.value if not isinstance(asking.value, gevent.GreenletExit) else None
 
 
 def _is_silent(address: IPAddress, port: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from consulcast.changes import Change
+from consulcast.consul.bodies import AgentCheck
 from consulcast.damping import Flaps
 from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import Found, PeerStatus, RouteState
@@ -99,5 +100,6 @@ class Facts:
     gaps: tuple[str, ...] = ()  # peers and next hops that could not be found
     exabgp: str = ""  # why ExaBGP last ended by itself
     consul: OfConsul | None = None
+    checks: Mapping[str, AgentCheck] = field(default_factory=dict)  # the agent's, by CheckID, if it was asked
     changes: tuple[Change, ...] = ()  # of what is explained, the oldest first
     complete: bool = True  # every source has answered once

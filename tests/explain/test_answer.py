@@ -10,6 +10,7 @@ import pytest
 
 from consulcast import reasons
 from consulcast.changes import Change, Kind
+from consulcast.consul.bodies import AgentCheck
 from consulcast.damping import Flaps
 from consulcast.executor.protocols import Found, RouteState
 from consulcast.executor.reach import Reach
@@ -412,3 +413,20 @@ def test_a_verdict_that_is_unknown_is_no_failure() -> None:
     pending = Verdict(Health.UNKNOWN, Reason.MONITOR_PENDING, "no verdict yet", 999.0)
     told = explain("dns", facts(WELL, verdicts={"dns": pending}))
     assert (told.reason, steps(told, Stage.MONITOR)[0].mark) == ("monitor-pending", Mark.UNKNOWN)
+
+
+def test_what_a_failing_check_has_put_out_is_said_in_one_line_that_is_not_too_long() -> None:
+    said = {
+        "service:dns": AgentCheck("critical", "dns", "no zone\nis  loaded"),
+        "long": AgentCheck("warning", "dns", "x" * 5000),
+        "well": AgentCheck("passing", "dns", "all is well"),
+        "other": AgentCheck("critical", "ntp", "not this one"),
+        "silent": AgentCheck("critical", "dns", ""),
+        "disk": AgentCheck("critical", "", "the node's"),
+    }
+    (step,) = steps(explain("dns", facts(WELL, verdicts={"dns": failing()}, checks=said)), Stage.MONITOR)
+    assert "'service:dns' says: no zone is loaded; 'long' says: xxx" in step.text
+    assert "'disk' says: the node's" in step.text
+    assert not any(word in step.text for word in ("all is well", "not this one", "'silent'", "x" * 201))
+    (step,) = steps(explain("dns", facts(WELL, checks=said)), Stage.MONITOR)
+    assert "says" not in step.text
