@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from bench.report import Result, Table, Target
 
 CLOSING = 8.0  # seconds
+SPARE = 2.0  # seconds that are left after the last turn, for what a part has to do with what it found
 
 
 class Overrun(BaseException):
@@ -44,13 +45,16 @@ class Run:
     def turns(self, count: int, share: float = 1.0) -> Iterator[int]:
         """Count up to ``count``, which is for 100 rounds, but no longer than a share of the time that is left.
 
-        Two at least, so that there is a figure on any machine.
+        None is begun that would end too late, were it as long as the longest before. Two at least, so that there is a
+        figure on any machine.
         """
-        end = time.monotonic() + self.left() * share
+        end, longest = time.monotonic() + (self.left() - SPARE) * share, 0.0
         for done in range(max(2, round(count * self.rounds / 100))):
-            if done > 1 and time.monotonic() > end:
+            began = time.monotonic()
+            if done > 1 and began + longest > end:
                 return
             yield done
+            longest = max(longest, time.monotonic() - began)
 
     def say(self, text: str) -> None:
         """Tell somebody at a terminal how far it is."""

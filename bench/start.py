@@ -105,4 +105,4 @@ def _report_imports(run: Run, profiles: list[dict[str, float]]) -> None:
     run.add(Table("Imports, milliseconds", ("package", "ms"), rows, IMPORT_NOTE.format(count=len(profiles))))
 
 
-PART = Part("start", "Start", 40, play)
+PART = Part("start", "Start", 45, play)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.__main__ import PARTS
-from bench.parts import CLOSING, Part, Run, play, select
+from bench.parts import CLOSING, SPARE, Part, Run, play, select
 from bench.report import Result, Table
 
 
@@ -74,6 +74,15 @@ def test_part_gets_no_more_than_what_is_left_for_all() -> None:
 def test_turns_follow_the_rounds_that_are_asked_for() -> None:
     run = Run(50, time.monotonic() + 60, Result("a", "A"))
     assert list(run.turns(10)) == [0, 1, 2, 3, 4]
+
+
+def test_turn_that_would_end_too_late_is_not_begun() -> None:
+    run = Run(100, time.monotonic() + SPARE + 0.5, Result("a", "A"))
+    begun = []
+    for turn in run.turns(10):
+        begun.append(turn)
+        time.sleep(0.2)
+    assert begun == [0, 1]
 
 
 def test_turns_end_with_the_time_but_there_are_two() -> None:
