@@ -39,7 +39,7 @@ class Fleet:
         """Watch a node."""
         for half in ("catalog", "health"):
             name = f"{half} {node}"
-            asks, looks = Client(self._settings, restarts=True), Client(self._settings)
+            asks, looks = Client(self._settings), Client(self._settings)
             queries = [
                 partial(client.catalog_node if half == "catalog" else client.health_node, node)
                 for client in (asks, looks)
