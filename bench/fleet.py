@@ -196,4 +196,4 @@ def _herd(run: Run, watchers: Watchers, cluster: ConsulCluster, held: int) -> No
     run.add(Table("The leader is killed", HERD_HEAD, rows, note))
 
 
-PART = Part("fleet", "A fleet", 160, play)
+PART = Part("fleet", "A fleet", 120, play)

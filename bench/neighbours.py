@@ -23,8 +23,8 @@ from bench.spread import Spread
 from bench.world import Place, Side, Site, laboratory
 
 NODES = 500
-RATES = (50, 200, 500)  # neighbours' changes per second
-SETTLE, REST = 3.0, 40.0  # seconds
+RATES = (100, 500)  # neighbours' changes per second
+SETTLE, REST = 3.0, 30.0  # seconds
 EVENTS = 40  # of both sides, at each rate
 GAP = (0.5, 1.0)  # seconds between two events, at random: a limit on answers has a rhythm of its own
 HEAD = ("ms", "neighbours' changes/s", "datacenter", "rounds", "median", "p95", "p99", "max")
@@ -127,4 +127,4 @@ def _moment(side: Side, place: Place) -> Moment:
     return Moment(time.monotonic(), work([side.program.pid]).cpu, consul, asked)
 
 
-PART = Part("neighbours", "Busy neighbours", 150, play)
+PART = Part("neighbours", "Busy neighbours", 120, play)
