@@ -391,7 +391,7 @@ class Daemon:
         with self._reloading, self._service.reloading():
             former, network, consul = self._config, self._network, self._consul
             try:
-                config = self._keep_fixed(former, configuration.load(self._path))
+                config = self._keep_fixed(former, self._read())
                 settings = (config.consul, config.agent.tag_prefix)
                 consul_changed = settings != (former.consul, former.agent.tag_prefix)
                 if consul_changed:
@@ -424,7 +424,7 @@ class Daemon:
         with self._reloading:
             former = self._config
             try:
-                config = configuration.load(self._path)
+                config = self._read()
                 waits = _differing_at_start(former, config)
                 for key in _FIXED:  # as a reload does
                     setattr(config.agent, key, getattr(former.agent, key))
@@ -441,6 +441,20 @@ class Daemon:
                 unknown.append("consul: other settings; what Consul would show with them is not known")
             unknown += [gap for gap in network.gaps if gap not in self._told]
             return Outlook(steps(now, then), tuple(unknown))
+
+    def _read(self) -> Config:
+        """Read the file, in a thread: a thousand apps take 0.1 s, which the hub has not. Raises as ``load`` does."""
+
+        def read() -> Config | Exception:
+            try:
+                return configuration.load(self._path)
+            except (ConfigError, BadSetting, OSError) as error:
+                return error  # as a value: gevent prints the traceback of what a pool's thread raises
+
+        found = gevent.get_hub().threadpool.apply(read)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     @staticmethod
     def _keep_fixed(former: Config, config: Config) -> Config:
