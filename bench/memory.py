@@ -65,7 +65,8 @@ def play(run: Run) -> None:
                 if due <= done < EVENTS:
                     note(f"… after {done:,} events")
                     due += WARM
-            note(f"… after {done:,} events")
+            if f"… after {done:,} events" not in alone:
+                note(f"… after {done:,} events")
         finally:
             run.add(Table("Memory", HEAD, rows, NOTE))
             _targets(run, alone)
