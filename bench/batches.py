@@ -87,7 +87,7 @@ class Batches:
     def play(self) -> None:
         """Play all of it."""
         populate({self._place: self._members})
-        for done in self._run.turns(ROUNDS, 0.6):
+        for done in self._run.turns(ROUNDS, 0.6, least=1):
             self._run.say(f"round {done + 1} with {APPS} apps")
             if done:
                 self._daemon.stop()
@@ -177,4 +177,4 @@ class Batches:
         self._place.agent.getresponse().read()
 
 
-PART = Part("batches", "Many at once", 110, play)
+PART = Part("batches", "Many at once", 120, play)

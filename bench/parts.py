@@ -42,16 +42,16 @@ class Run:
         """Seconds of its time that are left."""
         return self.until - time.monotonic()
 
-    def turns(self, count: int, share: float = 1.0) -> Iterator[int]:
+    def turns(self, count: int, share: float = 1.0, least: int = 2) -> Iterator[int]:
         """Count up to ``count``, which is for 100 rounds, but no longer than a share of the time that is left.
 
-        None is begun that would end too late, were it as long as the longest before. Two at least, so that there is a
-        figure on any machine.
+        None is begun that would end too late, were it as long as the longest before. But ``least`` of them, so that
+        there is a figure on any machine.
         """
         end, longest = time.monotonic() + (self.left() - SPARE) * share, 0.0
-        for done in range(max(2, round(count * self.rounds / 100))):
+        for done in range(max(least, round(count * self.rounds / 100))):
             began = time.monotonic()
-            if done > 1 and began + longest > end:
+            if done >= least and began + longest > end:
                 return
             yield done
             longest = max(longest, time.monotonic() - began)

@@ -88,3 +88,4 @@ def test_turn_that_would_end_too_late_is_not_begun() -> None:
 def test_turns_end_with_the_time_but_there_are_two() -> None:
     run = Run(100, time.monotonic() - 1, Result("a", "A"))
     assert list(run.turns(10)) == [0, 1]
+    assert list(run.turns(10, least=1)) == [0]
