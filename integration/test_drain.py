@@ -92,7 +92,8 @@ def test_router_sees_the_lower_preference_and_then_the_withdrawal_and_the_addres
     with UpdateTap(spine.bird.host) as tap:
         if by == "api":
             answer = drain(spine, "consul:dns", reason="upgrade")
-            assert (answer["target"], answer["who"], answer["reason"]) == ("consul:dns", "somebody on this host", "upgrade")
+            said = answer["target"], answer["who"], answer["reason"]
+            assert said == ("consul:dns", "somebody on this host", "upgrade")
         else:
             spine.consul.maintenance(True, "dns", reason="upgrade")
         assert lowered(spine).communities == ("65000:1", "65000:9", GSHUT)
