@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import select
+import signal
 import socket
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ def apply(after_privileges: Callable[[], None]) -> None:
     reload_in_order()
     cease()
     forget_closed_sockets()
+    rest_while_idle()
     table_in_parts()
     call_after_privileges(after_privileges)
 
@@ -193,6 +195,58 @@ def forget_closed_sockets() -> None:
             if event & select.POLLNVAL and descriptor not in self.processes.fds:  # those it looks after itself
                 self._poller.unregister(descriptor)
         yield from wait(self, sleeptime)
+
+    Reactor._wait_for_io = _wait_for_io
+
+
+IDLE = 100  # milliseconds
+
+
+def rest_while_idle() -> None:
+    """Wait for work 0.1 s at a time while there is none, where ExaBGP looks for it a hundred times a second.
+
+    What comes ends the wait at once: commands, what peers send, and signals, which get a descriptor for that. What is
+    left are KEEPALIVEs, which are due in seconds. While a session is not up, or something waits to be done or sent, it
+    looks as often as ever.
+    """
+    from exabgp.bgp.fsm import FSM
+    from exabgp.reactor.asynchronous import ASYNC
+    from exabgp.reactor.loop import Reactor
+    from exabgp.reactor.peer import Peer
+
+    wait = Reactor._wait_for_io
+    _check(wait, 0x6098C824)
+    _check(Reactor.run, 0x42B97C32)
+    _check(ASYNC.ready, 0xFAF653B1)
+    _check(Peer._main, 0xF409AC16)
+
+    def is_idle(reactor: Any) -> bool:
+        if reactor._stopping or not reactor.asynchronous.ready():
+            return False
+        return all(
+            peer.fsm == FSM.ESTABLISHED
+            and not peer.stopping()
+            and not peer.neighbor.rib.outgoing.pending()
+            and not (peer.neighbor.eor or peer.neighbor.refresh or peer.neighbor.messages)
+            for peer in reactor._peers.values()
+        )
+
+    def wake_on_signals(reactor: Any) -> int:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        reactor._poller.register(reading, select.POLLIN)
+        return reading
+
+    @functools.wraps(wait)
+    def _wait_for_io(self: Any, sleeptime: int) -> Iterator[int]:
+        if not hasattr(self, "signalled"):
+            self.signalled = wake_on_signals(self)
+        for descriptor in wait(self, IDLE if sleeptime and is_idle(self) else sleeptime):
+            if descriptor != self.signalled:
+                yield descriptor
+                continue
+            with contextlib.suppress(BlockingIOError):
+                os.read(descriptor, 4096)
 
     Reactor._wait_for_io = _wait_for_io
 

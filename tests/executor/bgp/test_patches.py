@@ -283,6 +283,72 @@ def test_a_closed_socket_is_not_polled_again_unless_it_is_the_api_processs() -> 
     )
 
 
+def test_idle_waits_are_long_and_end_with_a_signal_and_all_others_are_as_ever() -> None:
+    assert_needed(
+        "rest_while_idle",
+        """
+        import collections, select, signal, threading
+        from types import SimpleNamespace
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.bgp.fsm import FSM
+        from exabgp.reactor.asynchronous import ASYNC
+        from exabgp.reactor.loop import Reactor
+
+        class Loop:
+            def __init__(self):
+                self.asynchronous, self.processes = ASYNC(), SimpleNamespace(fds=[])
+                self.real, self._poller, self.waits = select.poll(), self, []
+                self.pending, self.stopping, self._stopping = 0, False, False
+                self.neighbor = SimpleNamespace(
+                    rib=SimpleNamespace(outgoing=SimpleNamespace(pending=lambda: self.pending)),
+                    eor=collections.deque(), refresh=collections.deque(), messages=collections.deque(),
+                )
+                self.peer = SimpleNamespace(fsm=FSM.ESTABLISHED, neighbor=self.neighbor, stopping=lambda: self.stopping)
+                self._peers = {"198.51.100.2": self.peer}
+            def register(self, *what):
+                self.real.register(*what)
+            def poll(self, milliseconds):
+                self.waits.append(milliseconds)
+                return self.real.poll(self.for_ever if milliseconds and self.for_ever else 0)
+            for_ever = None
+            def _prevent_spin(self):
+                raise AssertionError
+            def waited(self, milliseconds=10):
+                self.waits.clear()
+                assert list(Reactor._wait_for_io(self, milliseconds)) == []
+                return self.waits[-1]
+
+        loop = Loop()
+        assert loop.waited() == 100
+        assert loop.waited(0) == 0, "there is work"
+        for change, back in (
+            (lambda: setattr(loop.peer, "fsm", FSM.OPENCONFIRM), lambda: setattr(loop.peer, "fsm", FSM.ESTABLISHED)),
+            (lambda: setattr(loop, "stopping", True), lambda: setattr(loop, "stopping", False)),
+            (lambda: setattr(loop, "_stopping", True), lambda: setattr(loop, "_stopping", False)),
+            (lambda: setattr(loop, "pending", 1), lambda: setattr(loop, "pending", 0)),
+            (lambda: loop.neighbor.eor.append(1), loop.neighbor.eor.clear),
+            (lambda: loop.neighbor.refresh.append(1), loop.neighbor.refresh.clear),
+            (lambda: loop.neighbor.messages.append(1), loop.neighbor.messages.clear),
+            (lambda: loop.asynchronous.schedule("relay", "announce", iter([])), loop.asynchronous.clear),
+        ):
+            change()
+            assert loop.waited() == 10, change
+            back()
+            assert loop.waited() == 100, back
+
+        signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+        loop.for_ever = 30_000
+        threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        loop.waited()
+        loop.for_ever = None
+        assert loop.waited() == 100, "and the descriptor is read empty"
+        assert loop.real.poll(0) == []
+        """,
+    )
+
+
 _TABLE = """
     from types import SimpleNamespace
     from exabgp.environment import getenv
@@ -417,6 +483,7 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
         """
         from shutil import copyfile as changed
         from exabgp.reactor.api import API
+        from exabgp.reactor.asynchronous import ASYNC
         from exabgp.reactor.daemon import Daemon
         from exabgp.reactor.delay import Delay
         from exabgp.reactor.loop import Reactor
@@ -437,6 +504,10 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             (patches.cease, Peer, "_stop"),
             (patches.forget_closed_sockets, Reactor, "_wait_for_io"),
             (patches.forget_closed_sockets, Reactor, "run"),
+            (patches.rest_while_idle, Reactor, "_wait_for_io"),
+            (patches.rest_while_idle, Reactor, "run"),
+            (patches.rest_while_idle, ASYNC, "ready"),
+            (patches.rest_while_idle, Peer, "_main"),
             (patches.table_in_parts, API, "api_route"),
             (patches.table_in_parts, OutgoingRIB, "add_to_rib"),
             (patches.table_in_parts, Cache, "update_cache"),
@@ -452,5 +523,5 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 15, done.stderr
-    assert done.stdout.count("install exabgp==5.0.15") == 15
+    assert done.stdout.count("is not the known one") == 19, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 19
