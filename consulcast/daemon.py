@@ -90,6 +90,7 @@ class Daemon:
         """``observe``: do everything but touch the host and speak to routers."""
         self._config, self._path, self._observe = config, path, observe
         self._stop = Event()
+        self._up = Event()  # all parts are there, and have begun
         self._reloading = BoundedSemaphore()
         self._told: tuple[str, ...] = ()  # what could not be found, as last logged
         self._of_consul: frozenset[IPAddress] = frozenset()  # Consul's addresses, as last resolved
@@ -118,7 +119,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         gevent.signal_handler(signal.SIGUSR2, self._restart)
-        gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload))
+        gevent.signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_when_up))
         for warning in self._config.warnings:
             log.warning("%s", warning, extra={"reason": "config-warning"})
         try:
@@ -133,6 +134,7 @@ class Daemon:
             if not self._build():
                 return STOPPED
             self._start()
+            self._up.set()
         except (CapabilityError, RunDirError, BadSetting, BgpError, KernelError, ListenError, OSError) as error:
             extra = {"daemon": __version__, "reason": "cannot-start", "detail": str(error)}
             log.error("cannot start: %s", error, extra=extra)
@@ -384,6 +386,11 @@ class Daemon:
             return found | self._kernel.gateways() if gateways else found
         except KernelError:
             return former.own
+
+    def _reload_when_up(self) -> None:
+        """Read the file again as soon as there are parts to tell of it: at boot we wait for the network first."""
+        self._up.wait()
+        self.reload()
 
     def reload(self) -> str | None:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""

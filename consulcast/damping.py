@@ -105,9 +105,10 @@ class Damping:
         for vip in changed:
             if vip in intents:
                 self._vips[vip.prefix] = vip
-            elif self._vips.get(vip.prefix) == vip:
+                continue
+            self._held.pop(vip, None)
+            if self._vips.get(vip.prefix) == vip:  # else another has its prefix by now
                 del self._vips[vip.prefix]
-                self._held.pop(vip, None)
         for prefix in prefixes:
             self._take_in(prefix, now, wall)
         reuse = [self._reuse_at(self._histories[vip.prefix]) for vip in self._held]

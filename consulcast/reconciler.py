@@ -214,7 +214,8 @@ class Reconciler:
         self._latency.begin()
         intents, complete = self._intents, self._complete
         self._touch(self._wanted.replace(intents))
-        if complete is not self._seen_complete or self._clock() >= self._sweep_at:
+        sweep = self._clock() >= self._sweep_at  # asked once: a sweep that begins a moment later is the next pass's
+        if complete is not self._seen_complete or sweep:
             self._touch_all()
         self._seen_complete = complete
         drained, self._drained = self._drained, []
@@ -222,7 +223,7 @@ class Reconciler:
         self._notice()
         # Withdrawals first: nothing may delay them. What is announced already stays while its address is looked after.
         self._begin()
-        self._look()
+        self._look(sweep)
         if self._addresses.add_missing():
             self._wake.set()
             return
@@ -266,9 +267,8 @@ class Reconciler:
             self._touch_prefix(prefix)
             self._drained += [vip for vip in self._wanted.within(prefix) if self._wanted.intents[vip].drain]
 
-    def _look(self) -> None:
+    def _look(self, sweep: bool) -> None:
         """Read the kernel when an event says so, and now and then for what no event has told."""
-        sweep = self._clock() >= self._sweep_at
         if not sweep and not self._told and self._clock() < self._addresses.look_at:
             return
         told, self._told = self._told, set()  # before, so that what comes during the reading is not overlooked
@@ -317,7 +317,10 @@ class Reconciler:
 
     def _remove(self, due: Set[Interface]) -> None:
         """Remove the addresses of ours that are due, once no NAT rule is about them."""
-        due = {address for address in due if address in self._addresses.owned and not self._rules.about(address)}
+        due = {address for address in due if not self._rules.about(address)}
+        for address in due - self._addresses.owned:
+            self._departures.stays(address)  # somebody else's, and our rules about it are gone
+        due &= self._addresses.owned
         if not due:
             return
         failures = self._addresses.remove(due)

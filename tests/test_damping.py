@@ -334,3 +334,20 @@ def test_what_has_not_changed_need_not_be_looked_at(steps: list[tuple[float, int
         for number in range(2):
             prefix = notation.vip(f"203.0.113.{number}/32").prefix
             assert damping.flaps(prefix, now) == whole.flaps(prefix, now)
+
+
+def test_vip_that_was_held_back_is_gone_with_its_app_whoever_has_its_prefix_by_then() -> None:
+    damping, now = Damping(), 0.0
+    (calm,) = wants(ONE)
+    vip = notation.vip("10.0.0.5/24")
+    flapping = replace(calm, vip=vip, route=replace(calm.route, prefix=vip.prefix))
+    for _ in range(6):
+        for announce in (True, False, True):
+            now += 0.1
+            found, _ = apply(damping, [calm, replace(flapping, announce=announce)], now, now)
+    assert found[-1].reason is Reason.SUPPRESSED
+    heir = replace(flapping, vip=notation.vip("10.0.0.6/24"))
+    found, _ = apply(damping, [heir, calm], now + 1.0, now + 1.0)
+    assert [intent.vip for intent in found] == [heir.vip, calm.vip]
+    found, recheck_at = apply(damping, [calm], now + 90_000.0, now + 90_000.0)
+    assert (found, recheck_at) == ((calm,), None)

@@ -321,6 +321,18 @@ def test_leftover_that_is_wanted_is_adopted(make: Make) -> None:
     assert world.wants(intent()) == [f"announce {VIP}"]
 
 
+def test_stop_does_not_wait_for_rules_about_somebody_elses_address_that_never_stood(make: Make) -> None:
+    world = make()
+    world.addresses.foreign.add(ipaddress.ip_interface(VIP))
+    world.nat.refuse = "no"
+    world.begin()
+    world.wants(intent(nats=(53,)))
+    assert world.reason() is Reason.NAT_FAILED
+    stopping = gevent.spawn(world.reconciler.stop, 10.0)  # of a clock that stands
+    stopping.join(1.0)
+    assert stopping.value is True
+
+
 def test_address_of_somebody_else_is_used_and_never_removed(make: Make) -> None:
     world = make()
     world.addresses.foreign.add(ipaddress.ip_interface(VIP))

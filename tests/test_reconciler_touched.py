@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -310,3 +310,20 @@ def test_two_vips_of_one_prefix_do_not_take_turns_while_one_cannot_be_had() -> N
         world.script.clear()
         go(world, *[(waits, 0.1)] * 5)
         assert world.script == []
+
+
+def test_sweep_that_falls_due_during_a_pass_is_made_whole_by_the_next() -> None:
+    with worlds() as (world, _):
+        go(world, UP, (complete, True), (acknowledging, False), (wants, {0: "tagged"}), (waits, 0.1))
+        world.speaker.unacknowledged.clear()  # and no word of it
+        sweep_at = world.reconciler._sweep_at
+        world.now = sweep_at - 0.1
+        early = world.reconciler._routes.early
+
+        def takes_its_time(vips: Iterable[Vip]) -> list[Prefix]:
+            world.now = max(world.now, sweep_at)
+            return early(vips)
+
+        world.reconciler._routes.early = takes_its_time  # type: ignore[method-assign]
+        go(world, *[(waits, 0.0)] * 2)
+        assert world.reconciler.status()[notation.vip(VIPS[0])].reason is Reason.ANNOUNCED
