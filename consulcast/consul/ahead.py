@@ -58,7 +58,7 @@ class Ahead(Generic[T]):
         """Ask; raises ``ConsulError``."""
         began = self._clock()
         if self._parked is not None and self._parked_after == (index, consistency):
-            answer = self._result(self._parked)
+            answer = self._result_after_look(self._parked, index, consistency)
         else:
             self.close()
             ahead = self.lead if index > 0 else 0
@@ -98,12 +98,30 @@ class Ahead(Generic[T]):
                         return self._result(parked)
                     self._parked_after = (seen.index, consistency)
                     return seen
+                if former is not None and seen.index > index - lead and seen.data != former.data:
+                    self.close()  # it would sleep through what comes between the two indexes
+                    return seen
             self.lead = 0
             self.close()
+            if consistency is Consistency.STALE and seen.index < index - lead:  # of a server that lags behind
+                return self._ask(index=index - lead, wait=wait, consistency=consistency)
             return seen
         except BaseException:
             self.close()
             raise
+
+    def _result_after_look(
+        self, parked: gevent.Greenlet[..., Answer[T] | ConsulError], index: int, consistency: Consistency
+    ) -> Answer[T]:
+        """What the query says that went on after a look told of ``index``, unless that is old by now.
+
+        What woke it may have come before the look's answer, or long before anybody asked.
+        """
+        old = parked.ready()
+        answer = self._result(parked)
+        if not old and answer.index >= index:
+            return answer
+        return max(self._look(index=0, wait=0.0, consistency=consistency), answer, key=lambda one: one.index)
 
     def _result(self, parked: gevent.Greenlet[..., Answer[T] | ConsulError]) -> Answer[T]:
         try:

@@ -25,7 +25,8 @@ BURST = 5  # answers that cost no delay
 RATE = 1.0  # answers per second after that
 FIRST_RETRY = 0.25  # seconds
 LAST_RETRY = 30.0
-FIRST_SHARED_RETRY = 2.0  # after trouble that every host of a datacenter has at the same moment
+SHARED = (NoLeader, RateLimited)  # trouble that every host of a datacenter has at the same moment
+FIRST_SHARED_RETRY = 2.0  # after such trouble
 SOONEST_RETRY = 0.1
 JITTER = 0.1  # of the wait, so that a fleet's queries do not end together
 BREATH = 0.003  # seconds after each answer in which what follows from it has the processor for itself
@@ -105,7 +106,8 @@ class Watch(Generic[T]):
 
     def _run(self) -> None:
         bucket = Bucket(BURST, RATE, self._clock)
-        index, errors, consistency, wait = 0, 0, self._usual, self._pace.wait
+        index, consistency, wait = 0, self._usual, self._pace.wait
+        errors = shared = 0  # in a row; of these those that every host has at the same moment
         last: Answer[T] | None = None
         again = False  # at once, on credit: the answer after a pause was late, and the index that it brought is fresh
         while True:
@@ -126,10 +128,11 @@ class Watch(Generic[T]):
                 self.counts.errors[error.kind] += 1
                 index, consistency = 0, self._usual
                 errors += 1
+                shared += isinstance(error, SHARED)
                 self._lost(error)
-                self._sleep(retry(error, errors, self._rng()))
+                self._sleep(retry(error, shared if isinstance(error, SHARED) else errors, self._rng()))
                 continue
-            errors = 0
+            errors = shared = 0
             self.counts.returns += 1
             changed = last is None or answer.data != last.data  # a new index promises no change
             last = answer
@@ -175,11 +178,14 @@ def next_index(asked: int, answered: int) -> int:
 def retry(error: ConsulError, errors: int, chance: float) -> float:
     """Seconds before the next try after so many errors in a row, of which this is the last.
 
+    Of ``SHARED`` ones they alone are counted: an agent that restarts is refused for a while, then it looks for its
+    servers for a moment, and that moment is not to be taken for a long loss of the leader.
+
     A leader that is lost is lost for all hosts at once. So their tries are spread over the whole time, not its later
     half, and over more of it than an election takes at the least: the first try is in vain anyway, or waits for the new
     leader in the agent (``rpc_hold_timeout``), and 10,000 hosts are 10,000 queries a second, not 160,000.
     """
-    if not isinstance(error, NoLeader | RateLimited):
+    if not isinstance(error, SHARED):
         return backoff(errors, chance)
     full = min(FIRST_SHARED_RETRY * 2.0 ** min(max(errors - 2, 0), 16), LAST_RETRY)
     return max(full * chance, SOONEST_RETRY)

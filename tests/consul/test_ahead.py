@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import gevent
 import pytest
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -276,3 +276,106 @@ def test_whatever_neighbours_do_our_last_change_is_told_without_a_time_out(event
     last = watched.answers[-1]
     assert isinstance(last, Answer)
     assert last.data == "the last"
+
+
+class Scripted:
+    """Queries whose answers come when the test says so; the time that a look takes is ``LOOKS`` and no more."""
+
+    def __init__(self, consistency: Consistency = Consistency.DEFAULT) -> None:
+        self.consistency = consistency
+        self.asked: list[int] = []
+        self.answered: AsyncResult[Answer[str] | ConsulError] = AsyncResult()
+        self.seen: list[Answer[str] | ConsulError] = []
+        self.at_look: list[Answer[str]] = []  # the parked query is woken with this while a look is on its way
+        self.ahead: Ahead[str] = Ahead(self._ask, self._see)
+        self.ahead._last, self.ahead.lead = Answer("a", 100), 10
+
+    def __call__(self, index: int) -> Answer[str]:
+        with gevent.Timeout(5):
+            said = self.ahead(index=index, wait=30, consistency=self.consistency)
+        return said
+
+    def _ask(self, *, index: int, wait: float, consistency: Consistency) -> Answer[str]:
+        self.asked.append(index)
+        said = self.answered.get()
+        assert said is not None
+        if isinstance(said, ConsulError):
+            raise said
+        return said
+
+    def _see(self, *, index: int, wait: float, consistency: Consistency) -> Answer[str]:
+        if self.at_look:
+            self.answered.set(self.at_look.pop())
+            gevent.sleep(0)
+        said = self.seen.pop(0)
+        if isinstance(said, ConsulError):
+            raise said
+        return said
+
+
+def test_an_answer_that_is_older_than_what_a_look_told_is_not_told_after_it() -> None:
+    script = Scripted()
+    script.at_look = [Answer("failing", 115)]
+    script.seen = [Answer("well", 120), Answer("well", 121)]
+    assert script(100) == Answer("well", 120)
+    assert script(120) == Answer("well", 121)
+    script.ahead.close()
+
+
+def test_an_answer_that_is_on_its_way_and_older_than_a_look_is_not_told_after_it() -> None:
+    script = Scripted()
+    script.seen = [Answer("well", 120), Answer("well", 121)]
+    assert script(100) == Answer("well", 120)
+    gevent.spawn_later(0.001, script.answered.set, Answer("failing", 115))
+    assert script(120) == Answer("well", 121)
+    script.ahead.close()
+
+
+def test_an_answer_that_lay_there_while_nobody_asked_is_not_what_is_told_last() -> None:
+    script = Scripted()
+    script.seen = [Answer("b", 120), Answer("d", 140)]
+    assert script(100) == Answer("b", 120)
+    script.answered.set(Answer("c", 130))
+    gevent.sleep(0)
+    assert script(120) == Answer("d", 140)
+    script.ahead.close()
+
+
+def test_an_error_that_lay_there_while_nobody_asked_is_raised() -> None:
+    script = Scripted()
+    script.seen = [Answer("b", 120)]
+    assert script(100) == Answer("b", 120)
+    script.answered.set(TimedOut("t"))
+    gevent.sleep(0)
+    with pytest.raises(TimedOut):
+        script(120)
+
+
+def test_an_index_that_went_backwards_while_parked_is_told() -> None:
+    script = Scripted()
+    script.seen = [Answer("b", 120), Answer("restored", 8)]
+    assert script(100) == Answer("b", 120)
+    script.answered.set(Answer("restored", 7))
+    assert script(120) == Answer("restored", 8)
+
+
+def test_our_change_is_told_by_the_first_look_though_neighbours_have_fallen_silent() -> None:
+    script = Scripted()
+    script.seen = [Answer("b", 101)]
+    assert script(100) == Answer("b", 101)
+    assert script.asked == [110]
+    assert script.ahead._parked is None  # it would sleep through what comes up to 110
+
+
+def test_looks_at_a_follower_that_lags_behind_do_not_tell_what_was_before() -> None:
+    script = Scripted(Consistency.STALE)
+    script.seen = [Answer("before", 90)] * 3
+    gevent.spawn_later(0.03, script.answered.set, Answer("c", 111))
+    assert script(100) == Answer("c", 111)
+    assert script.asked == [110, 100]
+
+
+def test_looks_at_a_leader_whose_index_went_backwards_tell_so() -> None:
+    script = Scripted()
+    script.seen = [Answer("restored", 90)] * 3
+    assert script(100) == Answer("restored", 90)

@@ -76,6 +76,16 @@ def test_new_or_gone_entry_costs_no_more_than_its_neighbour_too(place: int) -> N
     assert entries.in_order == WHOLE.decode(listed(*without))
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 2), (1, 5), (5, 1), (40, 41), (41, 40)])
+def test_one_more_or_one_less_of_equal_entries_is_told_though_beginning_and_end_have_all_in_common(
+    before: int, after: int
+) -> None:
+    entries = Entries(Check, listed=True)
+    entries.read(listed(*[MANY[0]] * before))
+    entries.read(listed(*[MANY[0]] * after))
+    assert entries.in_order == WHOLE.decode(listed(*[MANY[0]] * after))
+
+
 def test_what_changed_at_both_ends_leaves_the_objects_between_the_same() -> None:
     entries = Entries(Check, listed=True)
     entries.read(listed(*MANY))
@@ -118,6 +128,8 @@ def test_entries_by_name_are_spliced_too_though_names_have_braces_and_quotes() -
         lambda text: text[1:],
         lambda text: text[:-1] + b",]",
         lambda text: text.replace(b"service:25", b"service:\xff"),
+        lambda text: text.replace(b',{"CheckID":"service:25"', b'\x0b,{"CheckID":"service:25"'),
+        lambda text: b"\x0c" + text,
     ],
 )
 def test_text_that_is_broken_somewhere_is_refused_and_changes_nothing(broken: Any) -> None:

@@ -165,6 +165,13 @@ def test_a_watch_without_a_leader_spreads_its_tries_and_one_without_an_agent_doe
     assert Played([NoLeader("n"), Unreachable("u"), answer("a", 1)], chance=1.0).play().slept[:2] == [2.0, 0.5]
 
 
+def test_an_agent_that_was_away_and_then_finds_no_server_at_once_is_tried_again_as_after_a_first_loss() -> None:
+    away: list[ConsulError] = [Unreachable("u")] * 5
+    errors = [*away, NoLeader("n"), Unreachable("u"), NoLeader("n"), NoLeader("n")]
+    played = Played([*errors, answer("a", 1), NoLeader("n")], chance=1.0).play()
+    assert [seconds for seconds in played.slept if seconds > BREATH] == [0.25, 0.5, 1, 2, 4, 2, 16, 2, 4, 2]
+
+
 @given(st.floats(0, 1))
 def test_the_wait_varies_by_a_tenth(chance: float) -> None:
     assert 27 <= jittered(30, chance) <= 33
