@@ -172,7 +172,9 @@ class Daemon:
             latency=self._latency,
             flows=self._flows,
         )
-        self._undo = lambda: self._speaker.stop(timeout=LEAVE_TIMEOUT)
+        # what peers keep over a restart is theirs to keep for as long as they would have without this start
+        end = self._speaker.leave if self._life.graceful_restart else self._speaker.stop
+        self._undo = lambda: end(timeout=LEAVE_TIMEOUT)
         self._speaker.start()
         gevent.idle()  # it does
         # ExaBGP takes as long to start as the rest of us to be imported: both at once
