@@ -131,6 +131,7 @@ def site(lab: Lab, *, use_consul: bool = True, env: Mapping[str, str] | None = N
     config = more.pop("config", None) or gocast_file(lab, **more)
     daemon = Daemon(host, config, node=consul.node if use_consul else "", env=env, as_gocast=True)
     bird.wait_established()
+    daemon.wait_line("running as process", 30.0)  # a session may be up before the endpoint listens
     made = Site(lab, host, bird, consul, daemon)
     yield made
     assert "Traceback" not in daemon.log()

@@ -34,7 +34,8 @@ def test_demo_names_the_step_that_did_not_happen() -> None:
 
 
 def test_bench_measures_both_sides(tmp_path: Path) -> None:
-    done = run("-m", "bench", "--rounds", "2", "--json", str(tmp_path / "samples.json"))
+    done = run("-m", "bench", "latency", "--rounds", "2", "--print", "--json", str(tmp_path / "samples.json"))
     assert done.returncode == 0, done.stdout + done.stderr
-    samples = json.loads((tmp_path / "samples.json").read_text())
-    assert {len(times) for sides in samples.values() for times in sides.values()} == {2}
+    samples = json.loads((tmp_path / "samples.json").read_text())["latency"]["samples"]
+    assert {len(times) for times in samples.values()} == {2}
+    assert {name.rpartition(", ")[2] for name in samples} == {"consulcast", "floor"}

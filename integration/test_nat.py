@@ -257,7 +257,8 @@ def test_rules_half_removed_or_added_to_by_somebody_else_are_made_whole(world: W
     for command in commands:
         world.host.run(*command)
         table.sweep()
-        until(lambda: world.rules() == before, 2.0, f"made whole after {command}; {table.process.text()}")
+        # a look and a repair are four Python processes with iptables; how long they take is the machine's matter
+        until(lambda: world.rules() == before, 10.0, f"made whole after {command}")
 
 
 def test_crash_leaves_rules_that_the_next_start_adopts_and_removes_when_they_are_not_wanted(world: World) -> None:

@@ -89,6 +89,7 @@ def world(lab: Lab, **more: Any) -> Iterator[World]:
     consul = ConsulAgent(host, persistent=more.pop("persistent", False))
     daemon = Daemon(host, settings(lab, **more), node=consul.node)
     bird.wait_established()
+    daemon.wait_line("running as process", 30.0)  # a session may be up before the endpoint listens
     yield World(lab, host, bird, consul, daemon)
     assert "Traceback" not in daemon.log()
 
