@@ -73,40 +73,29 @@ class AppKey(NamedTuple):
 # interpreter one to three microseconds each time; they equal what they are made from, and hash to the same.
 
 
-class _Network4(ipaddress.IPv4Network):
+class _Once:
     def __init__(self, text: str) -> None:
-        super().__init__(text)
+        super().__init__(text)  # type: ignore[call-arg]  # the class of addresses that it is mixed with
         self._once = super().__hash__()
 
     def __hash__(self) -> int:
         return self._once
 
 
-class _Network6(ipaddress.IPv6Network):
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._once = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._once
+class _Network4(_Once, ipaddress.IPv4Network):
+    pass
 
 
-class _Interface4(ipaddress.IPv4Interface):
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._once = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._once
+class _Network6(_Once, ipaddress.IPv6Network):
+    pass
 
 
-class _Interface6(ipaddress.IPv6Interface):
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._once = super().__hash__()
+class _Interface4(_Once, ipaddress.IPv4Interface):
+    pass
 
-    def __hash__(self) -> int:
-        return self._once
+
+class _Interface6(_Once, ipaddress.IPv6Interface):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
