@@ -103,21 +103,21 @@ class Planner:
         drains = [drain for drain in drains if drain.until is None or now < drain.until]
         anew = defaults != self._defaults or drains != self._drains
         self._defaults, self._drains = defaults, drains
-        before, vips = self._apps, set[Vip]()
-        touched = {*self._list(tuple(apps)), *(key.app for key in differing(self._verdicts, verdicts))}
+        # dicts for sets that keep their order: what is new stands where the registry has put it
+        before = self._apps
+        touched = dict.fromkeys(self._list(tuple(apps)))
+        touched |= dict.fromkeys(key.app for key in differing(self._verdicts, verdicts))
         self._verdicts = verdicts
         due = _due(stale, defaults.stale_limit)
         overdue = {key: stale[key] for key, at in due.items() if now >= at}
-        touched.update(differing(self._overdue, overdue))
+        touched |= dict.fromkeys(differing(self._overdue, overdue))
         self._overdue = overdue
         if anew:
-            touched |= self._apps.keys()
-            vips |= self._users.keys()
+            touched |= dict.fromkeys(self._apps)
         self._judge(touched, stale, now)
-        for key in touched:
-            vips |= _vips(before.get(key), self._apps.get(key))
-        vips |= {vip for vip, at in self._change_at.items() if at <= now}
-        vips |= {vip for vip, was in self._while_announced.items() if was is not (vip in announced)}
+        vips = dict.fromkeys(vip for key in touched for vip in _vips(before.get(key), self._apps.get(key)))
+        vips |= dict.fromkeys(vip for vip, at in self._change_at.items() if at <= now)
+        vips |= dict.fromkeys(vip for vip, was in self._while_announced.items() if was is not (vip in announced))
         self._decide(vips, now, announced)
         lapses = (drain.until for drain in drains if drain.until is not None)
         times = (*self._change_at.values(), *due.values(), *lapses)
@@ -140,7 +140,7 @@ class Planner:
                 self._users[vip] = using
         return moved
 
-    def _judge(self, touched: Set[AppKey], stale: Mapping[AppKey, Stale], now: float) -> None:
+    def _judge(self, touched: Iterable[AppKey], stale: Mapping[AppKey, Stale], now: float) -> None:
         """Judge the apps that are touched."""
         assert self._defaults is not None
         shown = dict(self._shown)
@@ -156,7 +156,7 @@ class Planner:
             shown[key] = _explained(self._health[key])
         self._shown = self._former = shown
 
-    def _decide(self, vips: Set[Vip], now: float, announced: Set[Vip]) -> None:
+    def _decide(self, vips: Iterable[Vip], now: float, announced: Set[Vip]) -> None:
         """Decide about VIPs, and forget those that nobody asks for any more."""
         assert self._defaults is not None
         of_vips = {drain.target.name: drain for drain in self._drains if drain.target.kind is Kind.VIP}
@@ -195,8 +195,8 @@ def plan(
     return Planner(former).plan(apps, verdicts, defaults, now, stale, drains, announced)
 
 
-def _vips(*apps: App | None) -> set[Vip]:
-    return {vip for app in apps if app is not None for vip in app.vips}
+def _vips(*apps: App | None) -> list[Vip]:
+    return [vip for app in apps if app is not None for vip in app.vips]
 
 
 def _due(stale: Mapping[AppKey, Stale], limit: float | None) -> Mapping[AppKey, float]:

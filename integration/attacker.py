@@ -1,6 +1,7 @@
 """An HTTP client that does not mean well.
 
-``python -m integration.attacker KIND HOST PORT CONNECTIONS REQUESTS [SOURCE]`` prints how many answers came, by status.
+``python -m integration.attacker KIND HOST PORT CONNECTIONS REQUESTS [SOURCE]`` prints how many answers came, by status;
+``408 at once`` are the most that were told within ``WINDOW``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import contextlib
 import json
 import re
 import sys
+import time
 from collections import Counter
 
 URL = "/v1/apps"
 REQUEST = "GET {} HTTP/1.1\r\nHost: {}\r\n\r\n"
+# Less than the seconds that a slow client is given: who is told to have been too slow within it were there together.
+WINDOW = 4.5
 LIFE = 20.0  # seconds of one connection at most
 
 
@@ -24,6 +28,7 @@ class Attacker:
         self.host, self.port, self.requests = host, port, requests
         self._source = (source, 0) if source else None
         self.answers: Counter[str] = Counter()
+        self._too_slow: list[float] = []
 
     async def flood(self) -> None:
         """Send all requests at once, one connection after the other, until all are sent."""
@@ -87,7 +92,11 @@ class Attacker:
     async def _count(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1 << 16):
-                self.answers.update(status.decode() for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", data))
+                found = [status.decode() for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]
+                self.answers.update(found)
+                self._too_slow += [time.monotonic()] * found.count("408")
+                together = sum(at > time.monotonic() - WINDOW for at in self._too_slow)
+                self.answers["408 at once"] = max(self.answers["408 at once"], together)
         self.answers["closed"] += 1
 
 

@@ -127,7 +127,8 @@ def test_device_deleted_and_made_again_gets_its_addresses_again(lab: Lab) -> Non
             made.ip("link", "set", "vips0", "up")
             made.bird.wait_routes(ALL)
             made.put_back()
-        assert len(made.drifts()) == 2
+        # an address of a device that is about to go may be seen to go first
+        assert len([line for line in made.drifts() if "device was down or gone" in line]) == 2
         made.ip("link", "set", "vips0", "down")
         made.ip("link", "set", "vips0", "name", "other0")
         made.bird.wait_routes(set())

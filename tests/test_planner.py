@@ -453,6 +453,8 @@ def test_one_verdict_among_many_touches_one_vip() -> None:
     planner = Planner()
     before = planner.plan(apps, verdicts, DEFAULTS, 1.0)
     assert planner.plan(apps, dict(verdicts), DEFAULTS, 2.0).intents == before.intents
+    assert list(before.intents) == [vip for one in apps for vip in one.vips]
+    assert list(before.health) == [one.key for one in apps]
     after = planner.plan(apps, verdicts | dict([says(apps[7], Health.FAILING, 3.0)]), DEFAULTS, 3.0)
 
     assert differing(before.intents, after.intents) == list(apps[7].vips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from integration.chaos.fault import CONSUL, DAEMON, SERVICES, Fault
@@ -127,7 +128,7 @@ class Flapping(_ByConsul):
             world.check(self.service, "passing")
 
     def heal(self, world: World) -> None:
-        pass
+        time.sleep(2.0)  # until the daemon has heard all of it: after five answers at once it takes one a second
 
 
 class ListenerKilled(ServiceFault):
