@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gevent.event import Event
@@ -39,8 +40,7 @@ class Kind(StrEnum):
     DAEMON = "daemon"  # start, reload, stop
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change of state. ``at`` is of the wall clock (``time.time``); numbers count up from 1 at the start."""
 
     number: int

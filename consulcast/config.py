@@ -7,9 +7,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from consulcast import notation, policy_file, schema
 from consulcast.changes import LAST
@@ -25,6 +26,7 @@ from consulcast.monitors.command import Command, Commands
 from consulcast.notation import BadValue
 from consulcast.planner import Defaults
 from consulcast.policy import Rules
+from consulcast.values import replace
 from consulcast.web import settings
 from consulcast.web.door import Settings
 from consulcast.web.settings import BadApi
@@ -41,8 +43,7 @@ _LONGEST_HOOK = 300.0  # seconds
 _ORIGINS = {"": Origin.IGP, "igp": Origin.IGP, "egp": Origin.EGP}
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConfig:
+class PeerConfig(Struct, frozen=True):
     """A BGP neighbour as configured; ``None`` is looked up in the kernel at start (gateway, source address)."""
 
     where: str  # the key in the file, for messages
@@ -51,7 +52,7 @@ class PeerConfig:
     local_as: int
     local_address: IPAddress | None = None
     port: int = 179
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None  # a secret
     password_file: str = ""  # where it stood; empty: in the configuration itself
     ttl: int | None = None
     ttl_security: int = 0  # hops; 0: off
@@ -61,9 +62,11 @@ class PeerConfig:
     next_hop6: ipaddress.IPv6Address | None = None
     extended_next_hop: bool = False
 
+    def __repr__(self) -> str:
+        return f"PeerConfig({self.where!r}, {self.address!r})"  # no secrets in logs
 
-@dataclass(frozen=True, slots=True)
-class Config:
+
+class Config(Struct, frozen=True):
     """A checked configuration. Durations are seconds."""
 
     agent: schema.Agent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import signal
@@ -60,6 +59,7 @@ from consulcast.restart_job import restart_is_under_way
 from consulcast.rundir import SOCKET, InUse, RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
+from consulcast.values import replace
 from consulcast.web.listen import ListenError
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Daemon:
         )
         self._turns = HubTurns(self._instruments.turned)
         # while observing, GoCast, or whoever acts, has the other addresses
-        api = dataclasses.replace(config.api, listen=()) if self._observe else config.api
+        api = replace(config.api, listen=()) if self._observe else config.api
         self._web = Endpoint(status, api, str(self._run_dir.path / SOCKET))
         return True
 
@@ -280,7 +280,7 @@ class Daemon:
         config, network = self._config, self._network
         self._programs.current = config.rules.commands
         policy = self._policy(config, network)
-        defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
+        defaults = replace(config.defaults, nat_to=network.nat_to)
         pace = Pace(interval=config.agent.monitor_interval)
         self._core.configure(policy, defaults, pace, config.apps, config.damping)
 
@@ -362,18 +362,18 @@ class Daemon:
                 if self._device_events is None or self._device_events.elsewhere:
                     if self._device_events is not None:
                         self._device_events.elsewhere = False  # before: a change meanwhile is looked for the next time
-                    network = dataclasses.replace(former, own=former.own | self._own(former))
+                    network = replace(former, own=former.own | self._own(former))
                 try:
                     if former.gaps:
                         later = filled(former, self._look(self._config))
-                        network = dataclasses.replace(later, own=network.own | later.own)
+                        network = replace(later, own=network.own | later.own)
                     if network.peers != former.peers:
                         self._speaker.set_peers(network.peers)
                 except (KernelError, BgpError) as error:
                     level = logging.DEBUG if str(error) == trouble else logging.ERROR
                     trouble, extra = str(error), {"reason": "network-unread", "detail": str(error)}
                     log.log(level, "looking for peers, again in %.0f s: %s", LOOK_AGAIN, error, extra=extra)
-                    network = dataclasses.replace(former, own=network.own)
+                    network = replace(former, own=network.own)
                 else:
                     trouble = ""
                 self._tell_gaps(network)
@@ -412,7 +412,7 @@ class Daemon:
                 extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
                 log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
-            self._config, self._network = config, dataclasses.replace(network, own=self._own(network, gateways=True))
+            self._config, self._network = config, replace(network, own=self._own(network, gateways=True))
             self._tell_gaps(network)
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)
@@ -443,7 +443,7 @@ class Daemon:
             except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
                 return str(error)
             now = Scene(self._core.registered, self._core.plan, self._network.peers)
-            defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
+            defaults = replace(config.defaults, nat_to=network.nat_to)
             then = Scene(*self._core.foresee(self._policy(config, network), defaults, config.apps), network.peers)
             unknown = [f"{key} counts from the next start" for key in waits]
             if (config.consul, config.agent.tag_prefix) != (former.consul, former.agent.tag_prefix):
@@ -479,11 +479,10 @@ class Daemon:
                 log.warning("reload: bgp.%s counts from the next start", key, extra=_NEXT_START)
         if config.nat != former.nat:
             log.warning("reload: nat counts from the next start", extra=_NEXT_START)
-        api = config.api.keeping(former.api)
-        if api != config.api:
+        if config.api.waits(former.api):
             keys = "agent.listen_addr, api.listen, api.socket_group and api.limits.connections"
             log.warning("reload: %s count from the next start", keys, extra=_NEXT_START)
-        return dataclasses.replace(config, api=api)
+        return replace(config, api=config.api.keeping(former.api))
 
     def _of_same_peers(self, former: Config, config: Config) -> Network:
         """Look for the peers of a new file; those that stand there unchanged are as they were found before."""
@@ -493,7 +492,7 @@ class Daemon:
         if config.router_id != former.router_id:
             same -= network.found.keys()  # they get the new one; a peer whose route is away for a moment stays
         kept = {where: peer for where, peer in self._network.found.items() if where in same}
-        return filled(dataclasses.replace(self._network, found=kept), network)
+        return filled(replace(self._network, found=kept), network)
 
     def _replace_consul(self, consul: ConsulSource | None, same_tags: bool) -> None:
         """Follow another source. What it does not show at first is believed gone no sooner than it would have been."""
@@ -623,4 +622,4 @@ def _differing_at_start(former: Config, config: Config) -> list[str]:
     keys = [f"agent.{key}" for key in _FIXED if getattr(config.agent, key) != getattr(former.agent, key)]
     keys += [f"bgp.{key}" for key in _FIXED_OF_BGP if getattr(config, key) != getattr(former, key)]
     keys += ["nat"] if config.nat != former.nat else []
-    return keys + (["where the endpoint listens"] if config.api.keeping(former.api) != config.api else [])
+    return keys + (["where the endpoint listens"] if config.api.waits(former.api) else [])

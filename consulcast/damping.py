@@ -16,18 +16,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from consulcast.difference import differing
 from consulcast.model import Intent, Prefix, Reason, Route, Vip
+from consulcast.values import replace
 from consulcast.wording import counted
 
 WITHDRAWAL, CHANGE = 1000.0, 500.0  # penalties, RFC 2439 section 4.2: the figure of merit's usual unit
 _FORGOTTEN = 10.0  # below it the history of a route that is not announced is dropped
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The parameters, RFC 2439 section 4.2. Durations are seconds.
 
     A service that restarts four times within two minutes is not suppressed; one that goes on like that is.
@@ -45,8 +46,7 @@ class Limits:
         return self.reuse * math.exp2(min(self.max_suppress / self.half_life, 64.0))
 
 
-@dataclass(frozen=True, slots=True)
-class Flaps:
+class Flaps(Struct, frozen=True):
     """What is remembered of a prefix. ``until``: when it may be announced again, by the wall clock; "": now."""
 
     penalty: float
@@ -61,8 +61,7 @@ def most_updates(limits: Limits, seconds: float) -> float:
     return 2 + paid / CHANGE
 
 
-@dataclass(frozen=True, slots=True)
-class _History:
+class _History(Struct, frozen=True):
     """What is remembered of a prefix."""
 
     shown: Route | None = None  # as it is announced

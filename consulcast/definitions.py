@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _DEEPEST = 100  # levels
 _TAGS = ("tags", "canary_tags", "canarytags")
@@ -32,8 +33,7 @@ class BadFile(Exception):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(Struct, frozen=True):
     """A tag as it is written. ``known``: nothing in it is put in later."""
 
     text: str
@@ -41,8 +41,7 @@ class Tag:
     known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """A service and one list of its tags. ``computed``: there are more, or others, than can be read here."""
 
     name: str
@@ -64,15 +63,13 @@ def read(text: str) -> list[Service]:
     return reader.services
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str  # word, text, newline, or the mark itself
     text: str
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
+class _List(Struct, frozen=True):
     items: tuple[_Token | None, ...]  # ``None``: not a text alone
     line: int
 

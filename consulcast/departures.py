@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.alarms import Alarms
 from consulcast.executor.protocols import Flows
 from consulcast.model import Draining, Interface, Prefix
 
 
-@dataclass(slots=True)
-class _Leaving:
+class _Leaving(Struct):
     """An address that is not wanted any more: ours, or one that NAT rules of ours are about."""
 
     prefixes: frozenset[Prefix]  # the routes that lead to it

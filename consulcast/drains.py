@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
 
 from consulcast import notation
 from consulcast.model import App, Community, CommunityKind, IPAddress, Route, Vip
 from consulcast.notation import BadValue
+from consulcast.values import replace
 from consulcast.wording import counted
 
 MAX_TARGET = 300  # characters; a ServiceID of Consul's may be long
@@ -39,8 +41,7 @@ class Method(StrEnum):
     NONE = "none"  # not at all: it is withdrawn at once
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How a drain goes. Durations are seconds.
 
     ``wait``: from the lower preference to the withdrawal. Routers need it to choose and to pass on another path: most
@@ -91,8 +92,7 @@ class Kind(StrEnum):
     VIP = "vip"  # one VIP of whatever apps have it
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Target:
+class Target(Struct, frozen=True, order=True):
     """What is drained. ``name`` is canonical."""
 
     kind: Kind
@@ -126,8 +126,7 @@ class Target:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Struct, frozen=True):
     """One drain. ``since`` and ``until`` are of the monotonic clock; ``ends`` is ``until`` as a time of day, "": never.
 
     ``ends`` is written once: worked out again it would differ by the clocks' drift, and look like a change.

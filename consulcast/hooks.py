@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 
 import gevent
+from msgspec import Struct
 
 from consulcast import jsontext
 from consulcast.changes import Change, Changes, Kind
@@ -26,8 +26,7 @@ _PAUSE = 3600.0  # seconds; nothing is done without a change
 _LONGEST = 1000  # characters of a variable
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(Struct, frozen=True):
     """What is run for each change of these kinds, one at a time, for ``timeout`` seconds each at the longest.
 
     ``queue``: how many changes may wait; beyond, the oldest are left out.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 NAME = "last-words"
 _LONGEST = 2000  # characters
@@ -34,8 +35,7 @@ def forget(state_dir: str) -> None:
         (Path(state_dir) / NAME).unlink()
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True):
     """What is seen of a daemon from outside. ``holder``: who holds its run directory; ``None``: nobody does.
 
     ``trouble``: why that cannot be told; ``words``: its last words, with their time.

@@ -8,8 +8,9 @@ clean-up, another try of what had failed) has no event and is not measured: it w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from consulcast.model import Prefix, Route
 
@@ -32,16 +33,14 @@ class What(StrEnum):
     CHANGE = "change"  # of the attributes
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """``at`` is of the monotonic clock."""
 
     cause: Cause
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(Struct, frozen=True):
     """A change that is handed to the speaker and not acknowledged. ``route`` is None to withdraw."""
 
     event: Event | None

@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from consulcast import tags
 from consulcast.definitions import Service, Tag
 from consulcast.masking import masked
 from consulcast.model import App, AppKey, Reason, Refused, Source
 from consulcast.policy import Policy, judge
+from consulcast.values import replace
 
 UNKNOWN_TAG, NOT_ENABLED = "unknown-tag", "not-enabled"
 COMPUTED = "computed"  # no finding: it is put in later, and nobody knows it here
@@ -30,8 +32,7 @@ _CLOSE = 0.75  # of difflib's ratio
 _SOME_VIP = "203.0.113.1/32"  # stands for one that is not known here
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something to mend, or (``COMPUTED``) that cannot be checked. ``code`` is stable, as the daemon's reasons are."""
 
     line: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T", bound=Hashable)
 
@@ -13,8 +14,7 @@ QUIET = 60.0  # seconds without a loss after which the former ones are forgotten
 PAUSE_MIN, PAUSE_MAX = 1.0, 30.0  # seconds before the next repair, doubled with each loss
 
 
-@dataclass(frozen=True, slots=True)
-class _Loss:
+class _Loss(Struct, frozen=True):
     times: int
     last: float
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import yaml
+from msgspec import Struct
 
 from consulcast import config, notation
 from consulcast.document import ConfigError, Document
 from consulcast.model import App, AppKey, Reason, Refused, Source, Vip
 from consulcast.notation import BadValue
 from consulcast.policy import Policy, judge
+from consulcast.values import replace
 
 T = TypeVar("T")
 
@@ -28,8 +29,7 @@ class Weight(StrEnum):
     MEND = "mend"  # without a change, here or there, something is refused
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(Struct, frozen=True):
     """What one key means here. ``line`` 0: it is not in the file."""
 
     line: int
@@ -38,8 +38,7 @@ class Remark:
     text: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """The remarks, in the order of the file, and an equivalent file."""
 
     remarks: tuple[Remark, ...]
@@ -259,7 +258,7 @@ def _one(document: Document, at: str, app: Mapping[str, Any]) -> Iterator[Remark
         yield Remark(line, at, Weight.MEND, f"refused: {refused.reason}: {refused.detail}")
         return
     yield from (Remark(line, at, Weight.NOTE, text) for text in _differences(made))
-    tagged = judge(dataclasses.replace(made, key=AppKey(Source.CONSUL, name)), policy)
+    tagged = judge(replace(made, key=AppKey(Source.CONSUL, name)), policy)
     if tagged is not None:
         line_to_add = _TO_ADD.get(tagged.reason) or _of_what_it_asks(tagged, made)
         what = f"in this file it is allowed; as a Consul tag or over HTTP it needs the line `{line_to_add}`"

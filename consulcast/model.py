@@ -6,9 +6,11 @@ Times are seconds of one monotonic clock (``time.monotonic``) unless a name says
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Prefix: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -98,8 +100,10 @@ class _Interface6(_Once, ipaddress.IPv6Interface):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Vip:
+_ITS_OWN: Any = None  # what a value fills in itself, whatever it is given
+
+
+class Vip(Struct, frozen=True, cache_hash=True):
     """A VIP as it was asked for: an address with prefix length.
 
     With host bits (``10.0.0.5/24``) the address alone is put on the host and the /24 is announced;
@@ -107,21 +111,19 @@ class Vip:
     """
 
     interface: Interface
-    prefix: Prefix = field(init=False, repr=False, compare=False)  # that is announced
-    local: Interface = field(init=False, repr=False, compare=False)  # what is put on the host's device
-    _hash: int = field(init=False, repr=False, compare=False)
+    prefix: Prefix = _ITS_OWN  # that is announced
+    local: Interface = _ITS_OWN  # what is put on the host's device
 
     def __post_init__(self) -> None:
-        # made once: all of these take the interpreter microseconds, and are asked for at every change
+        # made once: both take the interpreter microseconds, and are asked for at every change
         network, address = self.interface.network, self.interface.ip
         whole = address == network.network_address
-        object.__setattr__(self, "prefix", (_Network4 if network.version == 4 else _Network6)(str(network)))
+        force_setattr(self, "prefix", (_Network4 if network.version == 4 else _Network6)(str(network)))
         local = _Interface4 if address.version == 4 else _Interface6
-        object.__setattr__(self, "local", local(str(self.interface if whole else address)))
-        object.__setattr__(self, "_hash", hash(self.interface))
+        force_setattr(self, "local", local(str(self.interface if whole else address)))
 
-    def __hash__(self) -> int:
-        return self._hash
+    def __repr__(self) -> str:
+        return f"Vip({self.interface!r})"
 
     def __str__(self) -> str:
         return str(self.interface)
@@ -135,8 +137,7 @@ class CommunityKind(StrEnum):
     EXTENDED = "extended"  # RFC 4360
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Community:
+class Community(Struct, frozen=True, order=True):
     """A BGP community in canonical text: ``65000:1``, ``65000:1:2`` (large), ``target:65000:1`` (extended)."""
 
     kind: CommunityKind
@@ -154,8 +155,7 @@ class Origin(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """What is announced to every peer: a prefix and its attributes. The next hop is each peer's own matter.
 
     ``med``: RFC 4271 section 5.1.4; ``None``: there is none. ``prepend``: how often our AS stands in the path beyond
@@ -170,8 +170,7 @@ class Route:
     local_preference: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MonitorSpec:
+class MonitorSpec(Struct, frozen=True, cache_hash=True):
     """One health check of an app: its kind (``consul``, ``port``, ``exec`` …), what it looks at, and how often.
 
     What is ``None`` is left to the defaults. ``options`` are those that only its kind has, sorted (monitors/spec.py).
@@ -184,14 +183,6 @@ class MonitorSpec:
     rise: int | None = None  # looks in a row that make it passing again
     fall: int | None = None  # looks in a row that make it failing
     options: tuple[tuple[str, str], ...] = ()
-    _hash: int = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        pace = (self.interval, self.timeout, self.rise, self.fall)
-        object.__setattr__(self, "_hash", hash((self.kind, self.target, pace, self.options)))
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __str__(self) -> str:
         seconds = (("interval", self.interval), ("timeout", self.timeout))
@@ -201,8 +192,7 @@ class MonitorSpec:
         return ";".join((f"{self.kind}:{self.target}" if self.target else self.kind, *words))
 
 
-@dataclass(frozen=True, slots=True)
-class NatRule:
+class NatRule(Struct, frozen=True):
     """Traffic to a VIP's ``listen_port`` is sent to ``dest_port`` of the host's own address."""
 
     protocol: str  # tcp or udp
@@ -218,8 +208,7 @@ class NatKey(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Struct, frozen=True):
     """A NAT rule as it stands on a host. ``vip`` is as it is put on the host: one address, or a whole prefix.
 
     Raises ``ValueError`` for what no back end may be given: both of them take some of it, and do something else.
@@ -248,8 +237,7 @@ class Translation:
         return f"{self.vip} {self.protocol} {self.port} to {self.to} {self.to_port}"
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(Struct, frozen=True):
     """One thing to announce, from one source. ``name`` is the service's name, shared by its instances."""
 
     key: AppKey
@@ -261,8 +249,7 @@ class App:
     ignored: tuple[str, ...] = ()  # tags that look like ours and are none, such as a misspelt one
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """An app that was asked for and is not taken, with the reason and what to do about it."""
 
     key: AppKey
@@ -280,8 +267,7 @@ class Health(StrEnum):
     UNKNOWN = "unknown"  # never looked yet; a source that loses sight keeps its last verdict instead
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(Struct, frozen=True):
     """What is to be known of a drain beside who wants it, and why."""
 
     failing: str = ""  # what drains does not work either, and why
@@ -289,19 +275,33 @@ class Drained:
     until: float | None = None  # when it lapses by itself
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A monitor's word on an app. ``since`` is when ``health`` last changed. ``drain`` is set while it is draining."""
+class Verdict(Struct, frozen=True):
+    """A monitor's word on an app. ``since`` is when ``health`` last changed. ``drain`` is set while it is draining.
+
+    Two that say the same are equal, since whenever they do.
+    """
 
     health: Health
     reason: Reason
     detail: str = ""
-    since: float = field(default=0.0, compare=False)
+    since: float = 0.0
     drain: Drained | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verdict) and self._said == other._said
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # Struct has one of its own, of all fields
+
+    def __hash__(self) -> int:
+        return hash(self._said)
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        return self.health, self.reason, self.detail, self.drain
+
+
+class Stale(Struct, frozen=True):
     """The last good answer stands for a better one: since when, and why."""
 
     since: float
@@ -315,8 +315,7 @@ class VerdictKey(NamedTuple):
     monitor: MonitorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(Struct, frozen=True):
     """The drain of a VIP. While the VIP is announced, it is so with the lower preference."""
 
     since: float
@@ -327,8 +326,7 @@ class Draining:
     until: float | None = None  # when it lapses by itself
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """What a VIP should be on this host now, and why."""
 
     vip: Vip

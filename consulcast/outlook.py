@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 from consulcast.executor.bgp.peer import Peer
 from consulcast.model import Intent, Reason, Refused
@@ -31,8 +32,7 @@ class Action(StrEnum):
     WAIT = "wait"  # wanted, and not announced yet, or not now: the reason says why
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One thing that would be done. ``reason`` is a code where there is one."""
 
     kind: Kind
@@ -42,16 +42,14 @@ class Step:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """All that would be done, and what cannot be known beforehand."""
 
     steps: tuple[Step, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """Apps, VIPs and peers at one time, or as they would be."""
 
     registered: Registered = field(default_factory=Registered)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast import notation
 from consulcast.model import Community, CommunityKind, Prefix
@@ -16,8 +17,7 @@ _MOST = {CommunityKind.STANDARD: 0xFFFF, CommunityKind.LARGE: 0xFFFFFFFF, Commun
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 
 
-@dataclass(frozen=True, slots=True)
-class VipRange:
+class VipRange(Struct, frozen=True):
     """Prefixes within ``prefix`` whose length is from ``shortest`` to ``longest``."""
 
     prefix: Prefix
@@ -64,8 +64,7 @@ def vip_range(written: str | Mapping[str, str | int]) -> VipRange:
     return VipRange(found, shortest, longest)
 
 
-@dataclass(frozen=True, slots=True)
-class PortRange:
+class PortRange(Struct, frozen=True):
     """The ports from ``first`` to ``last``."""
 
     first: int
@@ -88,8 +87,7 @@ def ports(written: str | int) -> PortRange:
     raise BadValue(f"{written!r} is not a port or a range of ports, such as 53 or 8000-8999")
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
+class _Number(Struct, frozen=True):
     """One part of a community: a range of numbers, or with ``text`` that text alone."""
 
     first: int
@@ -105,8 +103,7 @@ class _Number:
         return self.first <= int(part) <= self.last
 
 
-@dataclass(frozen=True, slots=True)
-class CommunityPattern:
+class CommunityPattern(Struct, frozen=True):
     """Communities of one kind, part by part."""
 
     kind: CommunityKind

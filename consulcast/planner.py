@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
 
 from consulcast import drains as draining
 from consulcast.difference import differing
@@ -26,10 +27,10 @@ from consulcast.model import (
     VerdictKey,
     Vip,
 )
+from consulcast.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """What holds for every VIP.
 
     ``cleanup_timer``: seconds that an address outlives a failure. ``nat_to``: this host's own addresses, one of a
@@ -45,8 +46,7 @@ class Defaults:
     drain: draining.Settings = field(default_factory=draining.Settings)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What should be. ``recheck_at`` is when time alone will change it, if ever.
 
     From one plan of a planner to the next, what has not changed is the same object, and stands in the same order.

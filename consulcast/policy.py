@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+
+from msgspec import Struct, field
 
 from consulcast import patterns
 from consulcast.model import App, IPAddress, MonitorSpec, Prefix, Reason, Refused, Source, Vip
@@ -53,8 +53,7 @@ class Exec(StrEnum):
     ALLOW = "allow"  # any
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRules:
+class SourceRules(Struct, frozen=True):
     """What apps of one source may have. ``commands``: which of the named ones; ``None``: each."""
 
     vips: tuple[VipRange, ...]
@@ -92,8 +91,7 @@ def _default(source: Source) -> SourceRules:
 DEFAULTS: Mapping[Source, SourceRules] = {source: _default(source) for source in Source}
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """An entry of ``policy.services``: these VIPs are for services whose name matches, and for no other.
 
     ``name`` is a pattern as in a shell: ``*`` any letters, ``?`` one, ``[ab]`` one of these; of the whole name.
@@ -101,14 +99,9 @@ class Owner:
 
     name: str
     vips: tuple[Prefix, ...]
-    form: re.Pattern[str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "form", re.compile(fnmatch.translate(self.name)))
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """The file's part of a policy."""
 
     sources: Mapping[Source, SourceRules] = field(default_factory=lambda: DEFAULTS)
@@ -117,8 +110,7 @@ class Rules:
     commands: Commands = field(default_factory=Commands)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The rules in force: the file's, and what this host and its network make of them."""
 
     reserved: frozenset[IPAddress] = frozenset()  # addresses that the host, its peers or Consul need for themselves
@@ -203,7 +195,7 @@ def _has(owner: Owner, name: str, prefix: Prefix) -> bool:
         kept.version == prefix.version and prefix.prefixlen >= kept.prefixlen and prefix.network_address in kept
         for kept in owner.vips
     )
-    return inside and owner.form.match(name) is not None
+    return inside and fnmatch.fnmatchcase(name, owner.name)
 
 
 def _object_to_monitor(monitor: MonitorSpec, source: Source, rules: SourceRules, commands: Commands) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from consulcast import __version__, jsontext
 from consulcast.executor.protocols import PeerStatus, SessionState
@@ -16,8 +17,7 @@ from consulcast.web.view import VipState, VipView
 _LABELS = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True):
     """All that is published at a moment."""
 
     keys: Mapping[str, bytes]  # below this node's place in the key-value store: ``node``, and ``vips/`` each

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
-from msgspec import inspect
+from msgspec import Struct, field, inspect
 
 from consulcast import schema
 from consulcast.monitors import spec
@@ -41,8 +40,7 @@ One YAML file. Unknown keys are refused, with their line; a key with nothing beh
 """
 
 
-@dataclass(slots=True)
-class Section:
+class Section(Struct):
     """A struct of the schema: where it may stand in the file, and what the example says of it and its keys."""
 
     info: inspect.StructType

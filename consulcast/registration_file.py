@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct, field
 
 from consulcast.model import App
 from consulcast.notation import BadValue
@@ -16,8 +16,7 @@ log = logging.getLogger(__name__)
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A registration as it stands. ``expires_at`` is of the monotonic clock; ``None``: never."""
 
     registration: Registration
@@ -25,8 +24,7 @@ class Held:
     expires_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What is held, in order of age, and by name the entries that only another version can read."""
 
     held: dict[str, Held] = field(default_factory=dict)

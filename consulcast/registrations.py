@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import gevent
 from gevent.event import AsyncResult, Event
+from msgspec import Struct, field
 
 from consulcast import registration_file
 from consulcast.kept_file import STOPPING, KeptFile, NotStored
@@ -21,8 +21,7 @@ from consulcast.wording import counted
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Change:
+class _Change(Struct, eq=False):
     """One request: to hold ``held``, or with ``None`` to let ``name`` go."""
 
     name: str

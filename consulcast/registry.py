@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.difference import differing
 from consulcast.model import App, AppKey, Prefix, Refused, Source
@@ -12,16 +13,14 @@ from consulcast.policy import Policy, judge, kept_by_name
 from consulcast.taken import Taken
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """What is registered: ``apps`` are taken, oldest first; ``refused`` are not, or not as they now ask."""
 
     apps: tuple[App, ...] = ()
     refused: tuple[Refused, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     """Since when an app has asked for its prefixes, in order of asking."""
 
     age: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from functools import partial
+
+from msgspec import Struct, field
 
 from consulcast import tags
 from consulcast.config import Config, consul_settings
@@ -21,19 +22,19 @@ from consulcast.outlook import Outlook, Scene, steps
 from consulcast.planner import plan
 from consulcast.policy import Policy
 from consulcast.registry import Registry
+from consulcast.values import replace
 
 _CONSUL = MonitorSpec("consul")
 _NOT_RUN = "monitors other than consul are not run: what they would say is not known"
 _NO_HTTP = "apps over HTTP and drains, which a daemon keeps, are not looked for"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(Struct, frozen=True):
     """What Consul says of the node, once."""
 
     apps: tuple[App, ...] = ()
     refused: tuple[Refused, ...] = ()
-    verdicts: Mapping[VerdictKey, Verdict] = dataclasses.field(default_factory=dict)
+    verdicts: Mapping[VerdictKey, Verdict] = field(default_factory=dict)
 
 
 def rehearse(config: Config, environ: Mapping[str, str], kernel: Kernel | None = None) -> Outlook:
@@ -54,7 +55,7 @@ def rehearse(config: Config, environ: Mapping[str, str], kernel: Kernel | None =
     registered = registry.set(Source.CONSUL, said.apps, said.refused)
     if any(monitor != _CONSUL for app in registered.apps for monitor in app.monitors):
         unknown.append(_NOT_RUN)
-    defaults = dataclasses.replace(config.defaults, nat_to=network.nat_to)
+    defaults = replace(config.defaults, nat_to=network.nat_to)
     planned = plan(registered.apps, said.verdicts, defaults, time.monotonic())
     return Outlook(steps(Scene(), Scene(registered, planned, network.peers)), tuple(unknown))
 

@@ -104,7 +104,7 @@ class Status:
         # all as it is now: others get their turn meanwhile
         found, stale, intents = self._reconciler.status(), self._core.stale, self._core.plan.intents
         return self._vips.all(
-            (vip, (item, item.flows, keys, intent and intent.drain, _oldest(stale, keys)))
+            (vip, (item, keys, intent and intent.drain, _oldest(stale, keys)))
             for vip, item in found.items()
             for intent in (intents.get(vip),)
             for keys in (intent.apps if intent else (),)
@@ -217,11 +217,8 @@ def _refused(item: Refused) -> AppView:
     return AppView(item.key, Registration(item.name), AppState.REFUSED, item.reason, item.detail)
 
 
-def _vip(
-    found: VipStatus, flows: int | None, apps: tuple[AppKey, ...], drain: Draining | None, stale: Stale | None
-) -> VipView:
-    """``flows``: what was found, which is not compared with it."""
-    return VipView(found.vip, found.reason, found.detail, apps, stale, _drain(found, flows, drain))
+def _vip(found: VipStatus, apps: tuple[AppKey, ...], drain: Draining | None, stale: Stale | None) -> VipView:
+    return VipView(found.vip, found.reason, found.detail, apps, stale, _drain(found, drain))
 
 
 def _oldest(stale: Mapping[AppKey, Stale], apps: Iterable[AppKey]) -> Stale | None:
@@ -233,10 +230,10 @@ def _concerns(target: Target, view: VipView, covered: Set[AppKey]) -> bool:
     return str(view.vip) == target.name if target.kind is Kind.VIP else not covered.isdisjoint(view.apps)
 
 
-def _drain(found: VipStatus, flows: int | None, drain: Draining | None) -> VipDrain | None:
+def _drain(found: VipStatus, drain: Draining | None) -> VipDrain | None:
     if drain is None or found.phase is None:
         return None
-    return VipDrain(found.phase, drain.since, drain.lowered_until, drain.until, flows)
+    return VipDrain(found.phase, drain.since, drain.lowered_until, drain.until, found.flows)
 
 
 def _messages(counts: Mapping[str, int]) -> Messages:

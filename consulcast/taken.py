@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from consulcast.model import App, AppKey, MonitorSpec, NatKey, Prefix, Reason, Refused, Source, Vip
 from consulcast.policy import MOST_COMMUNITIES, SourceRules
@@ -15,8 +16,7 @@ _T = TypeVar("_T")
 _Users = tuple[App, ...]  # those who share something, the longest first
 
 
-@dataclass(slots=True, eq=False)
-class Taken:
+class Taken(Struct, eq=False):
     """The apps that are taken, and what they hold. Adding or removing one costs the same however many there are."""
 
     rules: Mapping[Source, SourceRules]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from consulcast.executor.protocols import Added, AddressTable, Found, KernelError
 from consulcast.losses import Losses
@@ -21,8 +22,7 @@ RETRY_MIN, RETRY_MAX = 1.0, 30.0  # seconds before an address that the kernel re
 _SOME = 5  # addresses that a line of the log names
 
 
-@dataclass(frozen=True, slots=True)
-class _Retry:
+class _Retry(Struct, frozen=True):
     why: str
     at: float
     delay: float

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from consulcast.model import Prefix, Reason, Vip
+from consulcast.values import replace
 from consulcast.vip_status import LEVELS, VipStatus
 
 log = logging.getLogger("consulcast.reconciler")  # whose words they are, for those who filter by it
@@ -48,7 +49,7 @@ class VipReport:
             self._waiting[vip] = vip.prefix
         else:
             self._waiting.pop(vip, None)
-        if before == now:
+        if before is not None and before == replace(now, flows=before.flows):  # they are counted all the time
             return
         level = LEVELS.get(now.reason, logging.WARNING)
         if before and before.reason is now.reason and failing:

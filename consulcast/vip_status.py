@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from consulcast.executor.protocols import PeerStatus, RouteState, SessionState
 from consulcast.model import Draining, Intent, Reason, Vip
@@ -22,15 +23,14 @@ class DrainPhase(StrEnum):
     DRAINED = "drained"  # nothing of it is left on this host
 
 
-@dataclass(frozen=True, slots=True)
-class VipStatus:
+class VipStatus(Struct, frozen=True):
     """What a VIP is on this host, as found, and why. ``phase``: how far its drain is, if it has one."""
 
     vip: Vip
     reason: Reason
     detail: str = ""
     phase: DrainPhase | None = None
-    flows: int | None = field(default=None, compare=False)  # that were open when last counted
+    flows: int | None = None  # that were open when last counted
 
 
 def of_drain(intent: Intent, drain: Draining, phase: DrainPhase, flows: int | None) -> VipStatus:

@@ -15,9 +15,10 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import asdict
 
 from consulcast.executor.bgp.peer import Peer
 from consulcast.model import Community, CommunityKind, Origin, Prefix, Route

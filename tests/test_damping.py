@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from consulcast import notation
 from consulcast.damping import WITHDRAWAL, Damping, Limits, most_updates
 from consulcast.model import Draining, Intent, Reason, Route, Vip
+from consulcast.values import replace
 
 LIMITS = Limits()
 ONE, OTHER = "65000:1", "65000:2"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
 from consulcast import notation
@@ -11,6 +10,7 @@ from consulcast.model import App, AppKey, Intent, MonitorSpec, Origin, Reason, R
 from consulcast.outlook import Action, Kind, Scene, Step, steps
 from consulcast.planner import Plan
 from consulcast.registry import Registered
+from consulcast.values import replace
 
 VIP = notation.vip("203.0.113.10/32")
 KEY = AppKey(Source.CONSUL, "dns")
@@ -66,7 +66,7 @@ def test_apps_come_go_and_are_refused_with_the_reason() -> None:
     assert steps(not_taken, not_taken) == ()
     assert [step.action for step in steps(not_taken, taken)] == [Action.ADD]
     assert [step.action for step in steps(taken, Scene())] == [Action.WITHDRAW]
-    watched = Scene(Registered((dataclasses.replace(APP, monitors=(MonitorSpec("consul"),)),)))
+    watched = Scene(Registered((replace(APP, monitors=(MonitorSpec("consul"),)),)))
     assert [(step.action, step.detail) for step in steps(taken, watched)] == [(Action.CHANGE, "monitors: consul")]
 
 
@@ -77,5 +77,5 @@ def test_peers_come_go_and_change_and_no_password_is_shown() -> None:
         return step.action, step.detail
 
     assert one() == (Action.WITHDRAW, "the session ends")
-    assert one(dataclasses.replace(PEER, password="other")) == (Action.CHANGE, "password: the session is reset")
+    assert one(replace(PEER, password="other")) == (Action.CHANGE, "password: the session is reset")
     assert [step.action for step in steps(Scene(), Scene(peers=(PEER,)))] == [Action.ADD]

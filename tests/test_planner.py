@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from typing import Any
 
@@ -29,6 +28,7 @@ from consulcast.model import (
     Vip,
 )
 from consulcast.planner import Defaults, Plan, Planner, plan
+from consulcast.values import replace
 
 CONSUL = MonitorSpec("consul")
 DEFAULTS = Defaults(communities=(notation.community("65000:9"),), cleanup_timer=900.0)
@@ -215,7 +215,7 @@ def test_without_a_stale_limit_an_unknown_stands_for_ever() -> None:
 def test_port_that_fails_is_obeyed_while_consuls_word_is_held() -> None:
     """As after a restart of the agent: Consul's last verdict stands for the grace, the others are their own."""
     port = MonitorSpec("port", "tcp:53")
-    one = dataclasses.replace(app("a"), monitors=(CONSUL, port))
+    one = replace(app("a"), monitors=(CONSUL, port))
     verdicts = dict([says(one, Health.PASSING)])
     failing = Verdict(Health.FAILING, Reason.MONITOR_FAILING, "nobody listens", 10.0)
     for verdict, up in ((Verdict(Health.PASSING, Reason.PASSING), True), (failing, False)):
@@ -244,7 +244,7 @@ def during(
 ) -> tuple[Intent, float | None]:
     """Plan for apps of one VIP that was announced before, or was not."""
     before = frozenset(vip for one in apps for vip in one.vips) if announced else frozenset()
-    defaults = dataclasses.replace(DEFAULTS, drain=settings or Settings())
+    defaults = replace(DEFAULTS, drain=settings or Settings())
     made = plan(apps, dict(verdicts), defaults, now, drains=drains, announced=before)
     (intent,) = made.intents.values()
     return intent, made.recheck_at
@@ -328,7 +328,7 @@ def test_what_fails_while_it_drains_is_withdrawn_at_once_and_says_both() -> None
 
 def test_port_that_fails_in_maintenance_mode_is_a_drain_that_is_withdrawn_at_once() -> None:
     port = MonitorSpec("port", "tcp:53")
-    one = dataclasses.replace(app("a"), monitors=(CONSUL, port))
+    one = replace(app("a"), monitors=(CONSUL, port))
     failing = VerdictKey(one.key, port), Verdict(Health.FAILING, Reason.MONITOR_FAILING, "")
     intent, _ = during([one], [says(one, Health.DRAINING, 100.0), failing], 101.0)
     assert (intent.announce, intent.reason) == (False, Reason.DRAINING)
@@ -366,7 +366,7 @@ def test_new_monitor_of_a_drained_app_does_not_withdraw_it_before_it_has_looked(
     one = app("a")
     passing, drains = dict([says(one, Health.PASSING)]), [drained("a")]
     before = plan([one], passing, DEFAULTS, 100.0, drains=drains, announced=frozenset(one.vips))
-    changed = dataclasses.replace(one, monitors=(CONSUL, MonitorSpec("port", "tcp:53")))
+    changed = replace(one, monitors=(CONSUL, MonitorSpec("port", "tcp:53")))
     after = plan([changed], passing, DEFAULTS, 101.0, dict(before.health), None, drains, frozenset(one.vips))
     assert first(after).announce
 

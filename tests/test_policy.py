@@ -25,7 +25,7 @@ def app(*vips: str, source: Source = Source.CONSUL, name: str = "dns", **more: A
 def policy(consul: dict[str, Any] | None = None, **more: Any) -> Policy:
     """The default, with these rules for Consul; the rest are of the file as a whole."""
     default = DEFAULTS[Source.CONSUL]
-    changed = SourceRules(**{**{key: getattr(default, key) for key in default.__slots__}, **(consul or {})})
+    changed = SourceRules(**{**{key: getattr(default, key) for key in default.__struct_fields__}, **(consul or {})})
     return Policy(rules=Rules(sources={**DEFAULTS, Source.CONSUL: changed}, **more), nat=frozenset({4, 6}))
 
 

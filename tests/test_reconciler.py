@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,6 +15,7 @@ from consulcast.latency import Cause, Latency, What
 from consulcast.model import Draining, Intent, Interface, Prefix, Reason, Route, Translation, Vip
 from consulcast.reconciler import PORTION, Reconciler
 from consulcast.repairs import Kind, Repairs
+from consulcast.values import replace
 from consulcast.vip_addresses import BATCH
 from consulcast.vip_status import DrainPhase, VipStatus
 
@@ -482,7 +482,7 @@ def test_first_reconcile_is_complete_when_nothing_is_under_way_any_more(make: Ma
     world = make().begin()
     world.wants(intent(), complete=False)
     assert not world.reconciler.ever_complete
-    pending = dataclasses.replace(intent(announce=False), reason=Reason.MONITOR_PENDING)
+    pending = replace(intent(announce=False), reason=Reason.MONITOR_PENDING)
     world.wants(pending)
     assert not world.reconciler.ever_complete
     world.wants(intent())
@@ -724,7 +724,7 @@ def test_stop_removes_nat_rules_between_routes_and_addresses(make: Make) -> None
 
 def pending(vip: str) -> Intent:
     """A VIP whose monitors have not looked yet."""
-    return dataclasses.replace(intent(vip, announce=False), reason=Reason.MONITOR_PENDING)
+    return replace(intent(vip, announce=False), reason=Reason.MONITOR_PENDING)
 
 
 def test_all_is_called_complete_when_every_source_and_monitor_has_answered_and_all_is_announced(make: Make) -> None:
@@ -836,7 +836,7 @@ def drained(announce: bool = False, flows: float = 30.0, nats: tuple[int, ...] =
     """A VIP that drains: with the lower preference still, or withdrawn."""
     drain = Draining(0.0, 5.0, "graceful-shutdown", flows)
     plain = intent(vip, announce, announce, "65535:0", nats)
-    return dataclasses.replace(plain, reason=Reason.DRAINING, detail="why", drain=drain)
+    return replace(plain, reason=Reason.DRAINING, detail="why", drain=drain)
 
 
 def status(world: World) -> VipStatus:

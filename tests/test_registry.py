@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,6 +10,7 @@ from consulcast.model import App, AppKey, MonitorSpec, NatRule, Reason, Refused,
 from consulcast.policy import MOST_COMMUNITIES, Policy, Rules
 from consulcast.registry import Registry
 from consulcast.taken import Taken
+from consulcast.values import replace
 from tests.policies import ANYTHING, open_policy
 
 
@@ -118,7 +117,7 @@ def test_one_app_cannot_send_one_port_to_two() -> None:
 
 def bounded(apps: int = 2000, vips: int = 4000, *, reserved: str = "") -> Policy:
     """Consul may hold so many; ``reserved`` is nobody's."""
-    consul = dataclasses.replace(ANYTHING.sources[Source.CONSUL], max_apps=apps, max_vips=vips)
+    consul = replace(ANYTHING.sources[Source.CONSUL], max_apps=apps, max_vips=vips)
     kept = (notation.vip(reserved).prefix,) if reserved else ()
     return Policy(rules=Rules({**ANYTHING.sources, Source.CONSUL: consul}, kept))
 
@@ -153,11 +152,11 @@ def test_vips_of_a_source_are_counted_once_each() -> None:
 
 
 def test_monitors_of_a_source_are_counted_once_each_and_those_that_cost_no_look_not_at_all() -> None:
-    consul = dataclasses.replace(ANYTHING.sources[Source.CONSUL], max_monitors=2)
+    consul = replace(ANYTHING.sources[Source.CONSUL], max_monitors=2)
     registry = Registry(Policy(rules=Rules({**ANYTHING.sources, Source.CONSUL: consul})))
     texts = {"a": ("consul", "tcp:h:1"), "b": ("tcp:h:1", "tcp:h:2"), "c": ("tcp:h:3", "tcp:h:2"), "d": ("consul",)}
     asked = [
-        dataclasses.replace(app(id, f"203.0.113.{n}/32"), monitors=tuple(map(notation.monitor, each)))
+        replace(app(id, f"203.0.113.{n}/32"), monitors=tuple(map(notation.monitor, each)))
         for n, (id, each) in enumerate(texts.items())
     ]
     registered = registry.set(Source.CONSUL, asked)
@@ -258,7 +257,7 @@ class Whole(Registry):
 
 VIPS = ["10.0.0.5/24", "10.0.0.6/24", "10.1.0.5/24", "203.0.113.10/32", "127.0.0.1/32"]
 ASKING = st.builds(
-    lambda id, vips, port, communities, spec: dataclasses.replace(
+    lambda id, vips, port, communities, spec: replace(
         app(id, *vips),
         nats=(NatRule("tcp", 53, port),) if port else (),
         communities=tuple(notation.community(f"65000:{number}") for number in range(communities)),
@@ -273,11 +272,8 @@ ASKING = st.builds(
 LISTS = st.lists(ASKING, max_size=6, unique_by=lambda one: one.key)
 SOURCES = st.sampled_from([Source.CONSUL, Source.HTTP])
 ROOMY = open_policy(nat=frozenset({4}))
-FEW = {
-    source: dataclasses.replace(rules, max_apps=2, max_vips=3, max_monitors=1)
-    for source, rules in ANYTHING.sources.items()
-}
-NARROW = dataclasses.replace(ROOMY, rules=dataclasses.replace(ANYTHING, sources=FEW))
+FEW = {source: replace(rules, max_apps=2, max_vips=3, max_monitors=1) for source, rules in ANYTHING.sources.items()}
+NARROW = replace(ROOMY, rules=replace(ANYTHING, sources=FEW))
 
 
 @given(st.lists(st.tuples(SOURCES, LISTS, st.sampled_from([None, None, None, ROOMY, NARROW])), max_size=8))
@@ -286,7 +282,7 @@ def test_what_is_given_bit_by_bit_is_what_is_given_when_all_is_looked_at(
 ) -> None:
     registry, whole = Registry(ROOMY), Whole(ROOMY)
     for source, apps, policy in steps:
-        mine = [dataclasses.replace(one, key=AppKey(source, one.key.id)) for one in apps]
+        mine = [replace(one, key=AppKey(source, one.key.id)) for one in apps]
         for one in (registry, whole):
             one.set(source, mine)
             if policy is not None:

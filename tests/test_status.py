@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from consulcast import notation
 from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Stale, Verdict
 from consulcast.status import Status
+from consulcast.values import replace
 from consulcast.vip_status import DrainPhase, VipStatus
 from consulcast.web.view import AppState, VipState
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 import urllib3
+from msgspec import Struct
 
 from consulcast.cli.exits import AMISS, NOT_ALLOWED, NOT_FOUND, NOT_REACHABLE, UNUSABLE, Stop
 from consulcast.cli.places import Place
@@ -38,8 +38,7 @@ class Nobody(Stop):
     """Nobody listens at any of the places."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """How to show who we are, and how to know the daemon. ``token`` is never in an argument: others can read those."""
 
     token: str = ""

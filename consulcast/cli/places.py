@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from consulcast import schema
 from consulcast.cli.exits import UNUSABLE, Stop
@@ -19,8 +20,7 @@ _PORTS = {"http": 80, "https": 443}
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Somewhere to connect to; ``path`` for a unix socket, else ``host`` and ``port``."""
 
     path: str = ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from consulcast.consul import errors
 from consulcast.consul.answers import CATALOG_NODE, CHECKS, Catalog, Health
@@ -29,8 +29,7 @@ class Consistency(StrEnum):
     CONSISTENT = "consistent"  # the leader asks its peers first
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class Answer(Struct, Generic[T], frozen=True):
     """A good answer, with what Consul says about it in its headers."""
 
     data: T
@@ -38,11 +37,10 @@ class Answer(Generic[T]):
     known_leader: bool = True
     last_contact: float = 0.0  # seconds since the answering server heard its leader
     filtered: bool = False  # ACLs took something out (Consul 1.11 or later says so)
-    received_at: float = field(default=0.0, compare=False)  # of the monotonic clock
+    received_at: float = 0.0  # of the monotonic clock
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
+class Right(Struct, frozen=True):
     """A right to read that is asked about."""
 
     resource: str  # node or service

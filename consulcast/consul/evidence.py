@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consulcast.consul.bodies import Check, Service
 from consulcast.consul.client import Right
 from consulcast.consul.errors import ConsulError
 
 
-@dataclass(frozen=True, slots=True)
-class Doubts:
+class Doubts(Struct, frozen=True):
     """What left the answers, or got worse in them, and is to be looked for.
 
     ``catalog``, ``health``: an empty first answer counts, too.
@@ -35,8 +35,7 @@ class Doubts:
         return (Right("node", node), *(Right("service", name) for name in dict.fromkeys(names)))
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """The ids in a consistent read, and whether Consul says that ACLs took something out."""
 
     ids: Collection[str] = ()
@@ -45,8 +44,7 @@ class Read:
     ranks: Mapping[str, int] = field(default_factory=dict)  # of checks: how bad each is, 0 the best
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """The answers of a second look, each a value or the error that came instead."""
 
     services: Read | ConsulError = Read()  # the catalog's ServiceIDs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 
 from consulcast.consul.bodies import Check, Service
 from consulcast.consul.reading import Parse, Reading
@@ -11,6 +10,7 @@ from consulcast.consul.same import kept
 from consulcast.difference import differing
 from consulcast.model import App, Health, Reason, Refused, Stale, Verdict, VerdictKey
 from consulcast.monitors.consul import Warnings, judge
+from consulcast.values import replace
 
 # Seconds that a new app waits for its checks. The catalog tells of a service milliseconds before the health endpoint
 # tells of its checks; to count it as failing meanwhile would withdraw a VIP that it shares with a running service.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct
 
 from consulcast.consul.bodies import Service
 from consulcast.consul.same import kept
 from consulcast.difference import differing
 from consulcast.model import App, AppKey, Reason, Refused, Source, VerdictKey
+from consulcast.values import replace
 
 KIND = "consul"  # the monitor kind that Consul's checks answer
 
@@ -79,8 +81,7 @@ class Reading:
         return read
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     """A service and what its tags came to: an app, a refusal, neither (not ours), or both (the former app stands)."""
 
     service: Service

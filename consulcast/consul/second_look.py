@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from consulcast.consul.evidence import Doubts, Evidence, Read
 from consulcast.consul.settings import ConsulSettings
 from consulcast.consul.view import wrong_node
 from consulcast.monitors.consul import rank
+from consulcast.values import replace
 
 T = TypeVar("T")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
+
+from msgspec import Struct
 
 
 class BadSetting(ValueError):
     """A setting that cannot be used; the message names the key or the variable."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConsulSettings:
+class ConsulSettings(Struct, frozen=True):
     """Where Consul is and how to speak to it. The token is a secret: it is left out of ``repr``."""
 
     url: str = "http://127.0.0.1:8500"  # without /v1; with a unix socket the host part is a mere name
@@ -144,8 +144,7 @@ def usable_token(name: str, token: str) -> str:
     return token
 
 
-@dataclass(frozen=True, slots=True)
-class Publishing:
+class Publishing(Struct, frozen=True):
     """What is published: below which prefix of the key-value store, and as which service; empty: not so."""
 
     kv: str = ""

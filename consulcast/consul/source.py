@@ -6,12 +6,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
+from msgspec import Struct, field
 
 from consulcast.consul.bodies import AgentCheck, Service
 from consulcast.consul.client import Answer, Client, Right
@@ -35,8 +35,7 @@ log = logging.getLogger(__name__)
 _PASSING = re.compile(r"\b(catalog|health)/node/\S+| \([^()]*\)")
 
 
-@dataclass(frozen=True, slots=True)
-class ConsulState:
+class ConsulState(Struct, frozen=True):
     """All that Consul says now; replaced as a whole.
 
     What has not changed from one state to the next is the same object: each mapping and tuple, each app, each key and

@@ -10,10 +10,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import gevent
+from msgspec import Struct, field
 
 from consulcast.consul.ahead import Ahead, Ask
 from consulcast.consul.client import Answer, Consistency
@@ -34,8 +34,7 @@ AFTER_PAUSE = 2.0  # seconds; an agent that restarted during a pause of ours cou
 LONGER = 1.5  # a poll that follows a wake-up for nothing waits this much longer, see _run
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How a watch asks."""
 
     wait: float = 30.0  # seconds that a query is parked; abandoned ones stay parked in the agent as long
@@ -43,8 +42,7 @@ class Pace:
     max_stale: float = 10.0  # seconds without a word from the leader after which a server is not believed
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """What a watch has seen since its start."""
 
     returns: int = 0  # answers, unchanged ones too

@@ -11,10 +11,10 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gevent.threadpool import ThreadPool
+from msgspec import Struct
 
 from consulcast.executor.protocols import KernelError
 from consulcast.executor.rtnetlink import IPRoute, NetlinkError
@@ -34,8 +34,7 @@ def explain(error: NetlinkError) -> str:
     return f"{error.args[1] if len(error.args) > 1 else error} (errno {error.code})"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A network device: its index, and whether it is set up."""
 
     index: int
@@ -58,8 +57,7 @@ def no_device(name: str) -> str:
     return f"no network device {name!r}: see agent.vip_device in the configuration"
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """How the kernel would reach an address."""
 
     source: IPAddress

@@ -10,11 +10,11 @@ import errno
 import logging
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import gevent
 from gevent import socket
+from msgspec import Struct
 
 from consulcast.executor.bgp.child import Spawn
 
@@ -38,8 +38,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """What has come. ``lost``: more came than could wait, and nobody knows what it was."""
 
     messages: tuple[Message, ...]

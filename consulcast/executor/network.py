@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.config import PeerConfig
 from consulcast.executor.bgp.peer import Peer
@@ -13,10 +13,10 @@ from consulcast.executor.kernel import Kernel
 from consulcast.executor.nat.destination import destinations
 from consulcast.executor.peers import Unresolved, resolve
 from consulcast.model import IPAddress
+from consulcast.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """The network as it was found. Peers are by their key in the file."""
 
     found: Mapping[str, Peer]
@@ -80,7 +80,7 @@ def filled(network: Network, later: Network) -> Network:
             found[where] = later.found[where]
         elif after is not None and after.address == before.address and after.local_address == before.local_address:
             hop4, hop6 = before.next_hop4 or after.next_hop4, before.next_hop6 or after.next_hop6
-            found[where] = dataclasses.replace(before, next_hop4=hop4, next_hop6=hop6)
+            found[where] = replace(before, next_hop4=hop4, next_hop6=hop6)
         else:
             found[where] = before
     versions = {address.version for address in network.nat_to}

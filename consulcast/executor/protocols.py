@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from consulcast.model import Interface, IPAddress, Prefix, Route, Translation
 
@@ -21,8 +22,7 @@ class SessionState(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class PeerStatus:
+class PeerStatus(Struct, frozen=True):
     """What is known of one peer's session. ``since`` is of the monotonic clock."""
 
     address: IPAddress
@@ -72,16 +72,14 @@ class Speaker(Protocol):
         """Every peer's session, in the order of the configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(Struct, frozen=True):
     """What became of addresses that were to be added. Those in neither are there already, put by somebody else."""
 
     ours: frozenset[Interface]
     failures: dict[Interface, str]  # with the kernel's reason
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What the VIPs' device has. ``trouble``: why none of it works, because the device is down or not there."""
 
     present: frozenset[Interface] = frozenset()  # what works, but for the trouble, whoever put it

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
@@ -21,8 +22,7 @@ _KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe: its link-l
 _RTN_LOCAL = 2  # linux/rtnetlink.h
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """The way to an address. ``hop`` is itself where it is on the link."""
 
     trouble: str = ""  # why there is no way

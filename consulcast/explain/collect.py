@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TypeVar
 
 import gevent
+from msgspec import Struct
 
 from consulcast.changes import Change, Changes, Kind
 from consulcast.consul.bodies import AgentCheck
@@ -27,6 +27,7 @@ from consulcast.model import Health, IPAddress, Source, Stale, Vip
 from consulcast.monitors import sock_diag
 from consulcast.monitors.runner import Monitors
 from consulcast.reconciler import Reconciler
+from consulcast.values import replace
 
 T = TypeVar("T")
 
@@ -35,8 +36,7 @@ LAST = 20  # changes that are shown
 LAST_OF_THE_GONE = 3
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Collector:
+class Collector(Struct, frozen=True):
     """The parts that know something. ``gaps``: the peers and next hops that could not be found, in words."""
 
     core: Core
@@ -55,7 +55,7 @@ class Collector:
         if subject is None:
             consul = self._with_agent_node(facts.consul) if facts.consul is not None else None
             gone = self._changes_of_the_gone(target.strip())
-            return answer.unknown(target, dataclasses.replace(facts, consul=consul, peers=self._peers(), changes=gone))
+            return answer.unknown(target, replace(facts, consul=consul, peers=self._peers(), changes=gone))
         return answer.explain(target, subject, self._about(subject, facts))
 
     def _facts(self) -> Facts:
@@ -86,7 +86,7 @@ class Collector:
         found, trouble = self._found()
         specs = {monitor for app in facts.apps if app.key in subject.apps for monitor in app.monitors}
         looked = {spec: item for spec in specs if (item := self.monitors.looked(spec)) is not None}
-        return dataclasses.replace(
+        return replace(
             facts,
             looked=looked,
             found=found,
@@ -162,7 +162,7 @@ class Collector:
         source = self.core.consul
         if source is None or consul.stale is None or "does not know node" not in consul.stale.reason:
             return consul
-        return dataclasses.replace(consul, agent_node=_within(PATIENCE, source.agent_node) or "")
+        return replace(consul, agent_node=_within(PATIENCE, source.agent_node) or "")
 
     def _checks(self, subject: Subject, facts: Facts) -> Mapping[str, AgentCheck]:
         """Ask the agent what its checks have put out, where one of Consul's apps fails by them."""

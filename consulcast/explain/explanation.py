@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from consulcast.changes import Change
 
@@ -46,8 +47,7 @@ class Mark(StrEnum):
     UNKNOWN = "unknown"  # not known, not yet, or not without doubt
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One link of the chain. ``values`` are the figures behind the words, by stable names."""
 
     stage: Stage
@@ -58,16 +58,14 @@ class Step:
     values: Mapping[str, Value] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Why it is not announced."""
 
     reason: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """The answer. ``line`` is its first line; ``reason`` and ``cause`` say why not, or are ``announced`` and ""."""
 
     target: str
@@ -80,8 +78,7 @@ class Explanation:
     changes: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """Nobody asks for the target. ``hints`` say what may be meant, and what is known of Consul."""
 
     target: str

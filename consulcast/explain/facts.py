@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consulcast.changes import Change
 from consulcast.consul.bodies import AgentCheck
@@ -27,8 +28,7 @@ from consulcast.model import (
 from consulcast.monitors.runner import Looked
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """A service as Consul's last good answer shows it."""
 
     id: str
@@ -36,8 +36,7 @@ class Shown:
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OfConsul:
+class OfConsul(Struct, frozen=True):
     """What is known of Consul. ``agent_node``: what the agent calls its own node; "": not asked, or not told."""
 
     node: str
@@ -51,8 +50,7 @@ class OfConsul:
     held: Mapping[AppKey, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class OfPeer:
+class OfPeer(Struct, frozen=True):
     """A peer: its session and the way to it. ``password``: whether the session has one (TCP MD5)."""
 
     status: PeerStatus
@@ -62,8 +60,7 @@ class OfPeer:
     silent: bool = False  # a connection to it is being made, and its SYN was sent again: nothing has come back
 
 
-@dataclass(frozen=True, slots=True)
-class OfVip:
+class OfVip(Struct, frozen=True):
     """A VIP as it is wanted and found. ``status``: what the reconciler says; ``None``: it wants nothing of it."""
 
     vip: Vip
@@ -76,8 +73,7 @@ class OfVip:
     undelivered: bool = False  # its address is there, and the kernel has no local route to it
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """All of it. Times are of the monotonic clock, as ``now`` is; ``wall`` is the same moment as a time of day."""
 
     now: float = 0.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.explain.facts import Facts, Shown
 from consulcast.explain.tagging import mentions
@@ -15,8 +16,7 @@ from consulcast.model import AppKey, Interface, Source, Vip
 MOST = 16  # VIPs of one explanation
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """What is explained: VIPs, the apps that ask for them, and Consul's services that may have been meant to."""
 
     vips: tuple[Vip, ...] = ()

@@ -6,7 +6,8 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.model import IPAddress
 
@@ -14,8 +15,7 @@ _ALIKE = 0.8  # of difflib's ratio: one letter of ten, or two neighbours changed
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*")
 
 
-@dataclass(frozen=True, slots=True)
-class NearMiss:
+class NearMiss(Struct, frozen=True):
     """A tag that is not read, and what was probably meant."""
 
     tag: str

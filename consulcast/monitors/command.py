@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consulcast.notation import BadValue
 
@@ -13,8 +14,7 @@ _BLANKS = re.compile(r"[ \t]+")
 _LONGEST = 256  # characters of an argument
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """Whom a command runs as."""
 
     name: str
@@ -23,8 +23,7 @@ class User:
     home: str
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What each process of a command may have; 0: no limit of ours. No core file, ever.
 
     ``memory``: bytes of address space. ``cpu``: seconds of CPU time. ``files``: open files. ``processes``: those of
@@ -37,8 +36,7 @@ class Limits:
     processes: int = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """An entry of ``commands:``: what is run, as whom, and which arguments may follow."""
 
     argv: tuple[str, ...]
@@ -47,8 +45,7 @@ class Command:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True, slots=True)
-class Commands:
+class Commands(Struct, frozen=True):
     """All that the file says of commands. ``user`` and ``limits`` are for those that a monitor writes out itself."""
 
     named: Mapping[str, Command] = field(default_factory=dict)

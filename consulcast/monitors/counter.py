@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
 
 from consulcast.model import Health
+from consulcast.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Struct, frozen=True):
     """A monitor's health, and how many looks in a row have spoken against it."""
 
     health: Health = Health.UNKNOWN

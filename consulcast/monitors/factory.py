@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consulcast.model import MonitorSpec
 from consulcast.monitors.command import Programs
@@ -15,8 +16,7 @@ from consulcast.monitors.probe import Probe
 from consulcast.monitors.tcp import TcpProbe
 
 
-@dataclass(frozen=True)
-class Resources:
+class Resources(Struct, frozen=True):
     """What bounds the probes: places for commands and for connections, quick ones and slow ones; and the commands.
 
     The slow ones mostly sleep: a hundred commands that hang until their time-out take 50 places, at 10 s and 5 s. Of

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import gevent
 from gevent.event import Event
+from msgspec import Struct
 
 from consulcast.model import MonitorSpec
 from consulcast.monitors import sock_diag, targets
@@ -32,8 +32,7 @@ _FEW = 4  # ports that are asked for one by one; more of them by a dump of all
 Listening: TypeAlias = Mapping[int, Iterable[Listener]]
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     port: targets.Port
     interval: float
     due: float = 0.0  # when the next look counts, whatever it sees

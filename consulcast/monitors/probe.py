@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 # What this host or this process lacks says nothing of the service.
 _OUR_OWN = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EADDRNOTAVAIL}
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What one look saw. ``passed`` is ``None`` when it could not be taken: the verdict stands, whatever it was."""
 
     passed: bool | None

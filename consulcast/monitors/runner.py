@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
 from gevent.pool import Group
+from msgspec import Struct, field
 
 from consulcast.instruments import Instruments
 from consulcast.model import Health, MonitorSpec, Reason, Verdict, VerdictKey
@@ -30,8 +30,7 @@ _REASONS = {
 _NAME = 80  # characters of a monitor's text in a verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Struct, frozen=True):
     """How a monitor stands: its pace as filled in, and how many looks in a row have spoken against its health.
 
     ``at`` and ``next_at``: when it looked last and will look next, of the monotonic clock. ``trouble``: why it could
@@ -45,8 +44,7 @@ class Looked:
     trouble: str = ""
 
 
-@dataclass(slots=True, eq=False)
-class _Watched:
+class _Watched(Struct, eq=False):
     """A monitor, whichever apps have it: its counter and its last verdict."""
 
     spec: MonitorSpec

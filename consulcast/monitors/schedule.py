@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.model import Health, MonitorSpec
 from consulcast.monitors.counter import Counter
@@ -13,16 +14,14 @@ CLOSE = 0.005  # seconds between the first looks of monitors that are new togeth
 _CERTAIN = ("port",)  # a listener is there or not; all else may just have been unlucky once
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """What holds for monitors that do not say: seconds from one look to the next, and for one look."""
 
     interval: float = 10.0
     timeout: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """A monitor's own numbers; ``confirm``: seconds from a failed look to the next, until ``fall`` is reached."""
 
     interval: float

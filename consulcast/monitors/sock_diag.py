@@ -10,9 +10,9 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gevent import socket
+from msgspec import Struct
 
 from consulcast.model import IPAddress
 
@@ -38,8 +38,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _BUFFER = 1 << 17
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """A socket that takes traffic. ``address`` is packed; all zeros: any."""
 
     port: int

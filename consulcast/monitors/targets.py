@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from consulcast import notation
 from consulcast.model import IPAddress, MonitorSpec
@@ -23,8 +24,7 @@ _URL_PATH = re.compile(r"[!-~]*")  # printable ASCII without the space
 _STATUSES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     """A port of this host; with ``address``, one where traffic to that address arrives."""
 
     protocol: str  # tcp or udp
@@ -32,8 +32,7 @@ class Port:
     address: IPAddress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A port of any host. ``host`` is a name or an address, without brackets."""
 
     host: str
@@ -43,8 +42,7 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
+class Url(Struct, frozen=True):
     """What to ask of which web server, and the statuses that pass."""
 
     endpoint: Endpoint
@@ -60,8 +58,7 @@ class Url:
         return _host_port(self.host, 443).host
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What to ask of which name server."""
 
     server: Endpoint

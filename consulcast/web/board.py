@@ -14,7 +14,6 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from msgspec import Struct, field
 
 from consulcast import jsontext
 from consulcast.changes import Change, Kind
@@ -51,8 +51,7 @@ SLOWEST = 3.0  # seconds between two looks at most, while there are changes
 Part = Mapping[str, str]  # HTML by key, in order
 
 
-@dataclass(slots=True)
-class Feed:
+class Feed(Struct):
     """The parts for one query as they were last seen, and the way there from the version before."""
 
     facts: Facts = field(default_factory=Facts)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from gevent import ssl
+from msgspec import Struct, field
 
+from consulcast.values import replace
 from consulcast.web.limits import Gate, Limits
 from consulcast.web.listen import Address
 from consulcast.web.rights import Access
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The endpoint as configured, checked and read."""
 
     listen: tuple[Address, ...] = ()
@@ -20,7 +19,7 @@ class Settings:
     access: Access = field(default_factory=Access)
     hosts: frozenset[str] = frozenset()  # names of this host beside its own, in lower case
     limits: Limits = field(default_factory=Limits)
-    tls: ssl.SSLContext | None = field(default=None, compare=False)
+    tls: ssl.SSLContext | None = None
 
     def keeping(self, former: Settings) -> Settings:
         """Return these settings with what is read at the start alone as it was."""
@@ -28,6 +27,11 @@ class Settings:
         return replace(
             self, listen=former.listen, socket_group=former.socket_group, limits=same, tls=self.tls or former.tls
         )
+
+    def waits(self, former: Settings) -> bool:
+        """Whether any of these settings counts from the next start only. Certificates are read again at once."""
+        kept = self.keeping(former)
+        return kept != replace(self, tls=kept.tls)
 
 
 class Door:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.web.rights import Peer
 
@@ -13,8 +14,7 @@ BURST = 5.0  # seconds of the allowed rate that may come at once
 FAILURES, FAILURE_PAUSE = 10, 6.0  # wrong tokens at once; seconds until the next one is looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The limits. Sizes are bytes, times are seconds."""
 
     connections: int = 128  # of one listener; more wait in its backlog

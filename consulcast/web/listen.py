@@ -7,7 +7,8 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 BACKLOG = 128
 _UNIX = "unix:"
@@ -18,8 +19,7 @@ class ListenError(Exception):
     """The address cannot be listened on; the message says why and what to write."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """An address to listen on; ``path`` for a unix socket, else ``host`` and ``port``."""
 
     text: str

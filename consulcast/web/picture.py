@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
+
+from msgspec import Struct, field
 
 from consulcast.changes import Change
 from consulcast.executor.protocols import PeerStatus, SessionState
@@ -91,8 +92,7 @@ def tone_of_change(change: Change) -> Tone:
     return Tone.OK if change.reason in _GOOD else Tone.WAIT
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """The daemon at one moment, problems first. ``number`` is that of the last change that is in it."""
 
     apps: Sequence[AppView] = ()
@@ -128,8 +128,7 @@ def _sorted(things: Iterable[T], order: Callable[[T], tuple[object, ...]], breat
     return [thing for _, _, thing in ordered]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """What is to be shown. ``text`` is looked for in names, VIPs and reasons; ``state`` is a word of a state."""
 
     text: str = ""
@@ -184,8 +183,7 @@ def sentence(vips: Sequence[VipView]) -> str:
     return f"{len(vips) - len(missing)} of {len(vips)} VIPs announced; {count}: {names}."
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something that the reader should know before the rest. ``since`` is of the monotonic clock."""
 
     tone: Tone
@@ -234,8 +232,7 @@ def _some(things: Sequence[T], name: Callable[[T], str]) -> str:
 # -- the flow ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A box of the flow: one thing, or many of one state. ``find``: the query that shows it."""
 
     name: str
@@ -248,8 +245,7 @@ class Node:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """From the ``start``-th box of a column to the ``end``-th of the next, in hundredths of their height."""
 
     start: float
@@ -258,16 +254,14 @@ class Line:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """Sources, apps, VIPs and peers, and the lines from each column to the next."""
 
     columns: tuple[Sequence[Node], Sequence[Node], Sequence[Node], Sequence[Node]]
     lines: tuple[Sequence[Line], Sequence[Line], Sequence[Line]]
 
 
-@dataclass(slots=True)
-class _Lines:
+class _Lines(Struct):
     """Lines that are one where they join the same boxes: the worst of them is seen."""
 
     found: dict[tuple[int, int], tuple[Tone, bool]] = field(default_factory=dict)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from consulcast.web.tokens import Token, find
 
@@ -39,8 +40,7 @@ def needed(method: str, path: str) -> Scope | None:
     return Scope.DRAIN if path == _DRAINS or path.startswith(f"{_DRAINS}/") else Scope.REGISTER
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """The other end of a connection."""
 
     client: str  # whose share of the limits it takes: an IPv4 address, an IPv6 /64, this host, a user of it
@@ -67,8 +67,7 @@ class Peer:
         return cls(str(ip))
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(Struct, frozen=True):
     """Why a request is not answered. ``challenge`` is the value of ``WWW-Authenticate``."""
 
     code: int
@@ -76,8 +75,7 @@ class Denied:
     challenge: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """What the configuration file says about callers.
 
     ``here``: what processes of this host may without a token; ``None``: everything until there is another way to show

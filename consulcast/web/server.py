@@ -8,13 +8,13 @@ import socket
 import struct
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
+from consulcast.values import replace
 from consulcast.web import tls
 from consulcast.web.door import Door
 from consulcast.web.handler import Handler

@@ -8,7 +8,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 _LARGEST = 1 << 18  # bytes
 _SHORTEST = 20  # characters of a token that stands there in plain
@@ -22,13 +23,15 @@ class BadTokens(Exception):
     """The file cannot be used; the message says why and what to do, and never shows a token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """Somebody's token, known by its SHA-256."""
 
     name: str
     scopes: frozenset[str]
-    digest: bytes = field(repr=False)
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"Token({self.name!r}, {self.scopes!r})"  # what it is found by is nobody's business
 
 
 def find(tokens: Iterable[Token], presented: str) -> Token | None:

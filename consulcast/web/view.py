@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct, field
 from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
@@ -38,8 +38,7 @@ class VipState(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class VipDrain:
+class VipDrain(Struct, frozen=True):
     """How far the drain of a VIP is. ``flows``: how many were open when last counted; ``None``: not counted."""
 
     phase: DrainPhase
@@ -49,16 +48,14 @@ class VipDrain:
     flows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DrainView:
+class DrainView(Struct, frozen=True):
     """A drain over the API, and the VIPs that are drained by it or by whatever else at the moment."""
 
     drain: Drain
     vips: tuple[VipView, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AppView:
+class AppView(Struct, frozen=True):
     """An app as it stands. Times are of the monotonic clock; ``since`` is when ``state`` last changed.
 
     ``stale``: it rests on an answer of Consul's that stands for a better one.
@@ -74,8 +71,7 @@ class AppView:
     stale: Stale | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VipView:
+class VipView(Struct, frozen=True):
     """A VIP as it stands."""
 
     vip: Vip
@@ -96,8 +92,7 @@ class VipView:
         return VipState.PENDING if self.reason in (Reason.ANNOUNCING, Reason.MONITOR_PENDING) else VipState.DOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(Struct, frozen=True):
     """BGP messages of a session in one direction."""
 
     open: int = 0
@@ -106,8 +101,7 @@ class Messages:
     notification: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(Struct, frozen=True):
     """What GoCast tells of its one peer. ``router_id`` is the peer's; ``None`` before its OPEN."""
 
     peer: PeerStatus
@@ -116,8 +110,7 @@ class SessionInfo:
     received: Messages = field(default_factory=Messages)
 
 
-@dataclass(frozen=True, slots=True)
-class QueryView:
+class QueryView(Struct, frozen=True):
     """One of the blocking queries: when it was answered well last, and what has come of it since its start."""
 
     good_at: float | None = None
@@ -126,8 +119,7 @@ class QueryView:
     errors: Mapping[str, int] = field(default_factory=dict)  # by kind
 
 
-@dataclass(frozen=True, slots=True)
-class ConsulView:
+class ConsulView(Struct, frozen=True):
     """What is known of Consul. ``stale``: why the last good answer stands for a better one; ``None``: all is well."""
 
     node: str

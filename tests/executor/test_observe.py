@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from collections.abc import Callable, Iterator
 
@@ -15,6 +14,7 @@ from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import RouteState, SessionState
 from consulcast.model import Draining, Intent, Reason, Route, Translation, Vip
 from consulcast.reconciler import Reconciler
+from consulcast.values import replace
 
 VIP, VIP6 = notation.vip("203.0.113.10/32"), notation.vip("2001:db8::10/128")
 NAT = Translation(VIP.local, "tcp", 80, ipaddress.ip_address("198.51.100.1"), 8080)
@@ -90,6 +90,6 @@ def test_what_a_drain_announces_for_a_while_yet_is_not_said_to_be_announced(reco
     reconciler.set(by_vip(up, other), complete=True)
     until(lambda: reasons(reconciler).get(str(VIP)) is Reason.WOULD_ANNOUNCE)
     drain = Draining(0.0, 1e9, "graceful-shutdown", 0.0)
-    reconciler.set(by_vip(dataclasses.replace(up, reason=Reason.DRAINING, drain=drain), other), complete=True)
+    reconciler.set(by_vip(replace(up, reason=Reason.DRAINING, drain=drain), other), complete=True)
     until(lambda: "with graceful-shutdown" in reconciler.status()[VIP].detail)
     assert reasons(reconciler)[str(VIP)] is Reason.WOULD_ANNOUNCE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from typing import Any
 
@@ -19,6 +18,7 @@ from consulcast.explain.explanation import Explanation, Mark, Stage, Step
 from consulcast.explain.facts import Facts, OfPeer, OfVip, Shown
 from consulcast.explain.find import find
 from consulcast.model import AppKey, Health, Reason, Refused, Source, Stale, Verdict
+from consulcast.values import replace
 from tests.explain.world import DNS, ROUTER, VIP, down, facts, failing, shown
 
 WELL = shown("dns", *DNS)
@@ -46,7 +46,7 @@ def line(*services: Shown, target: str = "dns", **more: Any) -> str:
 def at_reason(reason: Reason, detail: str = "", **more: Any) -> dict[str, Any]:
     """The VIP is found to be so."""
     known = facts(WELL, found={VIP: (reason, detail)})
-    return {"vips": {VIP: dataclasses.replace(known.vips[VIP], **more)}}
+    return {"vips": {VIP: replace(known.vips[VIP], **more)}}
 
 
 def peer(error: str = "", **more: Any) -> dict[str, Any]:
@@ -65,32 +65,32 @@ def test_announced() -> None:
 
 
 def test_announced_to_one_of_two_says_why_not_to_the_other() -> None:
-    away = dataclasses.replace(down("hold timer expired (4/0)"), address=ipaddress.ip_address("198.51.100.3"))
+    away = replace(down("hold timer expired (4/0)"), address=ipaddress.ip_address("198.51.100.3"))
     assert line(peers=(OfPeer(ROUTER), OfPeer(away))) == (
         "203.0.113.10/32 is announced to 1 of 2 peers; not to 198.51.100.3 AS65010: peer-down: hold timer expired (4/0)"
     )
 
 
 def test_a_peer_that_is_up_and_does_not_have_it_is_named_with_the_reason() -> None:
-    other = dataclasses.replace(ROUTER, address=ipaddress.ip_address("198.51.100.3"))
+    other = replace(ROUTER, address=ipaddress.ip_address("198.51.100.3"))
     known = facts(WELL, peers=(OfPeer(ROUTER), OfPeer(other)))
     first, second = known.vips[VIP].told
     for told, words in (
-        (dataclasses.replace(second, told="", wanted=""), "no-next-hop: no IPv4 next hop for it: set next_hop_ipv4"),
-        (dataclasses.replace(second, carried=False), "family-not-negotiated: IPv4 is not agreed upon in the session"),
-        (dataclasses.replace(second, told="", refused=2), "bgp-failed: ExaBGP refused "),
-        (dataclasses.replace(second, told=""), "announcing: not acknowledged yet"),
+        (replace(second, told="", wanted=""), "no-next-hop: no IPv4 next hop for it: set next_hop_ipv4"),
+        (replace(second, carried=False), "family-not-negotiated: IPv4 is not agreed upon in the session"),
+        (replace(second, told="", refused=2), "bgp-failed: ExaBGP refused "),
+        (replace(second, told=""), "announcing: not acknowledged yet"),
     ):
-        vips = {VIP: dataclasses.replace(known.vips[VIP], told=(first, told))}
-        said = explain("dns", dataclasses.replace(known, vips=vips)).line
+        vips = {VIP: replace(known.vips[VIP], told=(first, told))}
+        said = explain("dns", replace(known, vips=vips)).line
         assert said.startswith("203.0.113.10/32 is announced to 1 of 2 peers; ")
         assert f"203.0.113.10/32 not to 198.51.100.3 AS65010: {words}" in said
 
 
 def test_an_address_without_its_local_route_is_told_though_the_vip_is_announced() -> None:
     known = facts(WELL)
-    vips = {VIP: dataclasses.replace(known.vips[VIP], undelivered=True)}
-    told = explain("dns", dataclasses.replace(known, vips=vips))
+    vips = {VIP: replace(known.vips[VIP], undelivered=True)}
+    told = explain("dns", replace(known, vips=vips))
     assert told.line.startswith("203.0.113.10/32 is announced to 1 of 1 peers; but the kernel has no local route to ")
     assert steps(told, Stage.ADDRESS)[0].mark is Mark.WRONG
 
@@ -188,7 +188,7 @@ def test_more_vips_than_one_explanation_has_are_not_passed_over_in_silence() -> 
 
 def test_an_address_that_is_under_way() -> None:
     more = at_reason(Reason.ANNOUNCING, route_state=RouteState.CLEAR)
-    known = dataclasses.replace(facts(WELL, **more), found=Found())
+    known = replace(facts(WELL, **more), found=Found())
     assert "announcing: address 203.0.113.10/32 is being added" in explain("dns", known).line
 
 
@@ -204,7 +204,7 @@ def test_an_address_that_is_under_way() -> None:
             "wrong AS: it does not know us as AS 65001, which local_as says",
         ),
         (peer("", reach=Reach(trouble="no route to 198.51.100.2")), "no route to 198.51.100.2"),
-        (peer("", reach=dataclasses.replace(THERE, answers=False)), "198.51.100.2 does not answer on tor (ARP"),
+        (peer("", reach=replace(THERE, answers=False)), "198.51.100.2 does not answer on tor (ARP"),
         (
             peer("", reach=THERE, password=True),
             "is there on tor, but there is no answer to our SYN: wrong or missing MD5",
@@ -274,7 +274,7 @@ def test_a_service_that_does_not_ask(tags: list[str], words: str) -> None:
 
 
 def test_a_service_that_waits_for_its_checks() -> None:
-    known = dataclasses.replace(facts(WELL), apps=(), asked=(), intents={}, vips={})
+    known = replace(facts(WELL), apps=(), asked=(), intents={}, vips={})
     assert "monitor-pending: service 'dns' (id 'dns') is not taken yet" in explain("dns", known).line
 
 
@@ -347,7 +347,7 @@ def test_what_nobody_asks_for() -> None:
     ("known", "words"),
     [
         (Facts(), "Consul is not used (no CONSUL_NODE, no consul.node), and there is no app at all"),
-        (dataclasses.replace(facts(WELL), consul=None), "Consul is not used (no CONSUL_NODE, no consul.node)"),
+        (replace(facts(WELL), consul=None), "Consul is not used (no CONSUL_NODE, no consul.node)"),
     ],
 )
 def test_what_nobody_asks_for_where_consul_is_not_used(known: Facts, words: str) -> None:
@@ -392,20 +392,20 @@ def test_an_address_of_somebody_else_s_is_told_from_ours_and_from_a_missing_one(
         (Found(trouble="device lo is down"), Mark.WRONG, "device lo is down"),
         (None, Mark.UNKNOWN, "the kernel does not say"),
     ):
-        (step,) = steps(explain("dns", dataclasses.replace(known, found=found)), Stage.ADDRESS)
+        (step,) = steps(explain("dns", replace(known, found=found)), Stage.ADDRESS)
         assert (step.mark, words in step.text) == (mark, True), step.text
 
 
 def test_a_table_of_exabgp_s_that_differs_is_shown() -> None:
     known = facts(WELL)
     vip = known.vips[VIP]
-    other = dataclasses.replace(vip, told=(dataclasses.replace(vip.told[0], table=""),))
-    (step,) = steps(explain("dns", dataclasses.replace(known, vips={VIP: other})), Stage.PEER)
+    other = replace(vip, told=(replace(vip.told[0], table=""),))
+    (step,) = steps(explain("dns", replace(known, vips={VIP: other})), Stage.PEER)
     assert "ExaBGP's table has nothing" in step.text
 
 
 def test_nothing_is_claimed_of_a_vip_that_is_not_planned_yet() -> None:
-    known = dataclasses.replace(facts(WELL), vips={VIP: OfVip(VIP)}, intents={})
+    known = replace(facts(WELL), vips={VIP: OfVip(VIP)}, intents={})
     assert "nothing is planned yet" in explain("dns", known).line
 
 

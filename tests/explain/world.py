@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from typing import Any
 
@@ -14,6 +13,7 @@ from consulcast.model import App, AppKey, Health, Reason, Refused, Source, Verdi
 from consulcast.monitors.runner import Looked
 from consulcast.monitors.schedule import Pace
 from consulcast.planner import Defaults, plan
+from consulcast.values import replace
 
 NOW = 1000.0
 ROUTER = PeerStatus(
@@ -38,7 +38,7 @@ def failing(detail: str = "check 'service:dns' is critical", since: float = 940.
 
 
 def down(error: str = "") -> PeerStatus:
-    return dataclasses.replace(ROUTER, state=SessionState.DOWN, last_error=error)
+    return replace(ROUTER, state=SessionState.DOWN, last_error=error)
 
 
 def facts(
@@ -97,5 +97,5 @@ def facts(
     )
     if consul is not None:
         assert facts.consul is not None
-        facts = dataclasses.replace(facts, consul=dataclasses.replace(facts.consul, **consul))
-    return dataclasses.replace(facts, **more)
+        facts = replace(facts, consul=replace(facts.consul, **consul))
+    return replace(facts, **more)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,6 +12,7 @@ from werkzeug.test import TestResponse
 from consulcast.executor.protocols import SessionState
 from consulcast.kept_file import NotStored
 from consulcast.registration import Registration
+from consulcast.values import replace
 from consulcast.web.view import Messages, SessionInfo
 from tests.web.daemon import PEER, Daemon
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import socket
 
@@ -10,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from consulcast.policy import Owner, Policy
+from consulcast.values import replace
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
 from consulcast.web.guard import known_host
@@ -98,7 +98,7 @@ def test_nobody_says_that_he_is_another_teams_service_unless_somebody_stands_beh
     daemon: Daemon, access: Access, peer: Peer, taken: bool
 ) -> None:
     kept = Owner("dns-*", (ipaddress.ip_network("203.0.113.0/28"),))
-    daemon.registry.set_policy(Policy(rules=dataclasses.replace(ANYTHING, services=(kept,))))
+    daemon.registry.set_policy(Policy(rules=replace(ANYTHING, services=(kept,))))
     client = make_app(daemon, Door(Settings(access=access))).test_client()
     token = {"Authorization": "Bearer a-secret-of-some-length"} if access.tokens else {}
     for vip, expected in (("203.0.113.1/32", taken), ("203.0.113.99/32", True)):

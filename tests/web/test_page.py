@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -16,6 +15,7 @@ from flask.testing import FlaskClient
 
 from consulcast.model import AppKey, Reason, Source, Stale
 from consulcast.registration import Registration
+from consulcast.values import replace
 from consulcast.web import board, page
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings

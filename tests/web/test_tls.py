@@ -8,11 +8,11 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from consulcast.values import replace
 from consulcast.web import tls
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings

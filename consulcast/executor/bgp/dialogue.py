@@ -7,7 +7,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -29,6 +28,7 @@ from consulcast.instruments import Instruments
 from consulcast.latency import Latency
 from consulcast.model import IPAddress, Prefix, Route
 from consulcast.repairs import Repairs
+from consulcast.values import replace
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consulcast.executor.bgp import commands, events
 from consulcast.executor.bgp.ledger import Key, Ledger
@@ -15,8 +16,7 @@ PART = 100  # routes in one answer; it takes ExaBGP 1 ms
 _NAMED = 3  # routes in a line of the log
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """One part of the table of one peer: the prefixes whose number is ``part`` modulo ``parts``."""
 
     peer: IPAddress
@@ -30,8 +30,7 @@ def part_of(prefix: Prefix, parts: int) -> int:
     return zlib.crc32(bytes([prefix.prefixlen]) + prefix.network_address.packed[:size]) % parts
 
 
-@dataclass(slots=True)
-class Sweep:
+class Sweep(Struct):
     """One look at the whole table, and what it found."""
 
     questions: list[Question]

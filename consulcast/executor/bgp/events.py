@@ -9,59 +9,53 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
 
 from consulcast.executor.bgp import notification
 from consulcast.executor.bgp.peer import Peer
 from consulcast.model import IPAddress, Prefix
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(Struct, frozen=True):
     """The answer to the oldest command that has none yet. It carries no id, and not the reason of a refusal."""
 
     ok: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Nudged:
+class Nudged(Struct, frozen=True):
     """The answer to ``commands.NUDGE``; its acknowledgement is the very next, whatever is under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiated:
+class Negotiated(Struct, frozen=True):
     """The OPEN messages were exchanged: prefixes of these IP versions will pass."""
 
     peer: IPAddress
     versions: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(Struct, frozen=True):
     """The session is established."""
 
     peer: IPAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(Struct, frozen=True):
     """The session, or the attempt at one, has ended. ExaBGP knows the reason only if there was a NOTIFICATION."""
 
     peer: IPAddress
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notified:
+class Notified(Struct, frozen=True):
     """A NOTIFICATION was sent or received; ``Down`` follows."""
 
     peer: IPAddress
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(Struct, frozen=True):
     """What ExaBGP has been told about a peer, as far as it tells; it keeps passwords, TTLs and ports to itself."""
 
     peer: IPAddress
@@ -80,8 +74,7 @@ class Configured:
         return cls(*identity, peer.hold_time, versions)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """One peer in a snapshot. ``age`` is in seconds since it was established, 0 if it is not."""
 
     peer: IPAddress
@@ -94,15 +87,13 @@ class Session:
     received: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """Every session as it is."""
 
     sessions: tuple[Session, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A part of what a peer is told: its prefixes, each with the command that announced it (less the peer)."""
 
     peer: IPAddress

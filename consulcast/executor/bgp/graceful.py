@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consulcast.model import IPAddress, Prefix
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Struct):
     """What a peer may hold of a session before. ``until``: infinity while it waits for End-of-RIB."""
 
     until: float

@@ -13,8 +13,9 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from consulcast.difference import differing
 from consulcast.executor.bgp import commands
@@ -39,8 +40,7 @@ class Key(NamedTuple):
     prefix: Prefix
 
 
-@dataclass(frozen=True, slots=True)
-class _Command:
+class _Command(Struct, frozen=True):
     """A command under way. ``key`` is None for one that is about no route; ``announced`` is None to withdraw.
 
     ``answered`` is called with whether it was answered `done`.
@@ -52,8 +52,7 @@ class _Command:
     answered: Callable[[bool], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """A command that was answered `error`. ``retry`` is when to try again, infinity while that is being done."""
 
     times: int

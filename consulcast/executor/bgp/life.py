@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _LONGEST_PAUSE = 2.5  # seconds between two signs of life
 _JUST_NOW = 1.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True):
     """How long we may be silent before the routes are taken back, and how long peers keep them over a restart.
 
     ``lease``: seconds, 0 for ever. ``graceful_restart``: seconds (RFC 4724, up to 4095), 0 for not at all.

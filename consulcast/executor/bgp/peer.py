@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
+
+from msgspec import Struct
 
 from consulcast.executor.bgp.errors import PeerError
 from consulcast.model import IPAddress, Prefix
@@ -12,8 +13,7 @@ _LARGEST_AS = 2**32 - 1
 _LONGEST_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN of the kernel, in bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """One session: who the neighbour is, who we are to it, and the next hops that it is given.
 
     ``next_hop4`` and ``next_hop6`` are the next hops of IPv4 and IPv6 prefixes, whatever the session itself runs
@@ -78,7 +78,7 @@ class Peer:
 
     def differing(self, other: Peer) -> tuple[str, ...]:
         """The names of the settings that differ."""
-        return tuple(each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name))
+        return tuple(name for name in self.__struct_fields__ if getattr(self, name) != getattr(other, name))
 
     def same_session(self, other: Peer) -> bool:
         """Whether one session serves both: they differ in next hops at most, and carry the same families."""

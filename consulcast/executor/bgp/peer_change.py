@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from consulcast.executor.bgp.peer import Peer
 from consulcast.model import IPAddress
@@ -12,8 +13,7 @@ from consulcast.model import IPAddress
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PeerChange:
+class PeerChange(Struct, frozen=True):
     """The difference between two sets of peers. A peer is known by its address; each is a pair of before and after.
 
     ``reset`` need a new session, ``rerouted`` only other next hops.

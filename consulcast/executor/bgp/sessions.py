@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from consulcast.executor.bgp.events import Down, Negotiated, Notified, Session, Snapshot, Up
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
 from consulcast.executor.protocols import PeerStatus, SessionState
 from consulcast.model import IPAddress, Reason
+from consulcast.values import replace
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from consulcast.model import IPAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """How far a prefix is at one peer. The texts are ExaBGP's commands.
 
     ``table``: what ExaBGP's own table has, "" if nothing; ``None``: it was not asked, or did not answer in time.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from consulcast.executor.bgp.child import Spawn
 from consulcast.model import Translation
@@ -14,8 +15,7 @@ class NatError(Exception):
     """The table could not be read or made; the message says why, in the tool's or the kernel's words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """What came of a desired table: what stands now, what could not be made, and why it is not as desired."""
 
     standing: frozenset[Translation]

@@ -10,9 +10,9 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from gevent.event import Event
+from msgspec import Struct
 
 from consulcast.capabilities import Capability
 from consulcast.spawn import spawn
@@ -26,8 +26,7 @@ class CommandError(Exception):
     """The child could not be started, or did not end in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A child that has ended: its exit status (negative for a signal) and what it said."""
 
     status: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from consulcast.executor.bgp.errors import PeerError, RunDirectoryError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.speaker import ExaBgpSpeaker
 from consulcast.executor.protocols import RouteState, Speaker
+from consulcast.values import replace
 from tests.executor.bgp.values import by_prefix, peer, route
 
 PREFIX = ip_network("203.0.113.1/32")
@@ -75,7 +75,7 @@ def test_an_end_of_exabgp_is_no_reason_of_what_comes_after_the_next_session(
     os.kill(pid(speaker), signal.SIGKILL)
     wait(lambda: speaker._child.ended_at)
     assert speaker.child_trouble.startswith("SIGKILL")
-    later = [dataclasses.replace(status, since=time.monotonic()) for status in speaker.peers()]
+    later = [replace(status, since=time.monotonic()) for status in speaker.peers()]
     monkeypatch.setattr(speaker, "peers", lambda: later)
     assert speaker.child_trouble == ""
 
