@@ -16,12 +16,11 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from consulcast import __version__, capabilities, descriptors, garbage, hub, last_words, tags
+from consulcast import __version__, capabilities, descriptors, garbage, hub, last_words, next_start, tags
 from consulcast import config as configuration
 from consulcast.capabilities import CapabilityError
 from consulcast.changes import Changes
 from consulcast.config import Config, consul_settings
-from consulcast.consul import location
 from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.settings import BadSetting
 from consulcast.document import ConfigError
@@ -37,19 +36,20 @@ from consulcast.executor.nat.choice import Backends
 from consulcast.executor.nat.iptables import Iptables
 from consulcast.executor.nat.nft import Nft
 from consulcast.executor.nat.table import NatTable
-from consulcast.executor.network import Network, filled, look, own
+from consulcast.executor.network import Network
 from consulcast.executor.observe import NoAddresses, NoNat, NoSpeaker
 from consulcast.executor.protocols import KernelError
 from consulcast.hooks import Hook, Hooks
 from consulcast.hub import HubTurns
 from consulcast.instruments import Instruments
 from consulcast.latency import Cause, Latency
-from consulcast.model import App, AppKey, IPAddress, Refused
+from consulcast.model import App, AppKey, Refused
 from consulcast.monitors.command import Programs
 from consulcast.monitors.factory import Resources
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults as Pace
 from consulcast.outlook import Outlook, Scene, steps
+from consulcast.planner import Defaults
 from consulcast.policy import Policy
 from consulcast.publication import Publication, Since, publication
 from consulcast.reconciler import Reconciler
@@ -59,6 +59,7 @@ from consulcast.restart_job import restart_is_under_way
 from consulcast.rundir import SOCKET, InUse, RunDir, RunDirError, claim_mark
 from consulcast.sd_notify import Notifier
 from consulcast.service import READY_ANYWAY, Service, consul_word, summary
+from consulcast.surroundings import LOOK_AGAIN, PEER_PATIENCE, Surroundings
 from consulcast.values import replace
 from consulcast.web.listen import ListenError
 
@@ -70,17 +71,13 @@ log = logging.getLogger(__name__)
 
 STOPPED, FAILED, UNUSABLE = 0, 1, 2  # exit statuses
 
-PEER_PATIENCE = 30.0  # seconds that the start waits for a route toward a peer
-PEER_PAUSE = 5.0  # seconds between two looks
-LOOK_AGAIN = 30.0  # seconds between two looks for peers and next hops that could not be found
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
 LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
 LAST_HOOKS = 2.0  # seconds for the last changes to be told to a hook
 
-# What is read at the start alone: another value waits for a restart.
-_FIXED = ("run_dir", "state_dir", "owner_mark", "vip_device", "drain_time")
-_NEXT_START = {"reason": "next-start"}
-_FIXED_OF_BGP = ("lease", "graceful_restart")
+
+# Why a file is not taken.
+_NOT_TAKEN = (ConfigError, BadSetting, KernelError, BgpError, OSError)
 
 
 class Daemon:
@@ -92,8 +89,6 @@ class Daemon:
         self._stop = Event()
         self._up = Event()  # all parts are there, and have begun
         self._reloading = BoundedSemaphore()
-        self._told: tuple[str, ...] = ()  # what could not be found, as last logged
-        self._of_consul: frozenset[IPAddress] = frozenset()  # Consul's addresses, as last resolved
         self._failure: BaseException | None = None
         self._life = Life(config.lease, config.graceful_restart)
         self._repairs = Repairs()
@@ -161,7 +156,8 @@ class Daemon:
         """Make the parts. Returns whether to go on: not when told to stop meanwhile."""
         config, agent = self._config, self._config.agent
         self._kernel = Kernel()
-        self._network = self._wait_for_network()
+        self._surroundings = Surroundings(self._kernel, agent.vip_device)
+        self._surroundings.wait(config, self._stop, self._state_dir)
         if self._stop.is_set():
             return False
         self._executors()
@@ -218,7 +214,7 @@ class Daemon:
             *(self._changes, self._drains),
             Collector(
                 *(self._core, self._monitors, self._reconciler, self._speaker, self._kernel),
-                *(agent.vip_device, self._changes, lambda: self._network.gaps),
+                *(agent.vip_device, self._changes, lambda: self._surroundings.network.gaps),
             ),
             self.foresee,
         )
@@ -230,7 +226,7 @@ class Daemon:
 
     def _executors(self) -> None:
         """Make what acts; while observing, what keeps what it is told, and does nothing."""
-        config, agent, peers = self._config, self._config.agent, self._network.peers
+        config, agent, peers = self._config, self._config.agent, self._surroundings.network.peers
         self._addresses: Addresses | NoAddresses
         self._nat: NatTable | NoNat
         self._speaker: ExaBgpSpeaker | NoSpeaker
@@ -254,46 +250,23 @@ class Daemon:
             instruments=self._instruments,
         )
 
-    def _wait_for_network(self) -> Network:
-        """Find the peers; with none to speak to, wait a while: at boot the network may be later than we are."""
-        deadline = time.monotonic() + PEER_PATIENCE
-        while True:
-            network = self._look(self._config)
-            if network.peers or time.monotonic() >= deadline or self._stop.is_set():
-                self._tell_gaps(network)
-                return network
-            self._tell_gaps(network)
-            last_words.say(self._state_dir, f"waiting for a way to a peer: {'; '.join(network.gaps)}")
-            self._stop.wait(PEER_PAUSE)
-
-    def _tell_gaps(self, network: Network) -> None:
-        for gap in network.gaps:
-            if gap not in self._told:
-                log.info("%s", gap, extra={"reason": "peer-incomplete", "detail": gap})
-        self._told = network.gaps
-
-    def _look(self, config: Config) -> Network:
-        return look(config.peers, config.router_id, self._kernel, config.agent.vip_device)
-
     def _configure(self) -> None:
         """Hand what the file says, and what the network is, to the planning."""
-        config, network = self._config, self._network
+        config, network = self._config, self._surroundings.network
         self._programs.current = config.rules.commands
-        policy = self._policy(config, network)
-        defaults = replace(config.defaults, nat_to=network.nat_to)
         pace = Pace(interval=config.agent.monitor_interval)
+        policy, defaults = self._policy(config, network), _defaults(config, network)
         self._core.configure(policy, defaults, pace, config.apps, config.damping)
 
     def _policy(self, config: Config, network: Network) -> Policy:
         nat = frozenset(address.version for address in network.nat_to)
-        return Policy(network.reserved | self._of_consul, self._consul is not None, nat, config.rules)
+        reserved = network.reserved | self._surroundings.of_consul
+        return Policy(reserved, self._consul is not None, nat, config.rules)
 
     def _locate_consul(self) -> bool:
-        """Find Consul's addresses; those that are known stand while its name cannot be resolved. Returns a change."""
-        former = self._of_consul
-        found = location.addresses(consul_settings(self._config.consul, os.environ)) if self._consul else frozenset()
-        self._of_consul = former if found is None else found
-        return self._of_consul != former
+        """Find Consul's addresses, which are no VIPs. Returns whether they are others than before."""
+        used = self._consul is not None
+        return self._surroundings.locate_consul(consul_settings(self._config.consul, os.environ) if used else None)
 
     def _consul_source(self, config: Config) -> ConsulSource | None:
         consul, prefix = config.consul, config.agent.tag_prefix
@@ -345,49 +318,20 @@ class Daemon:
         self._web.start()
 
     def _look_again(self) -> None:
-        """Find what could not be found, a peer without a route or a next hop whose address came later; and what is new.
-
-        That is Consul's address, and the host's own: an address that it has got is no VIP any more. One that is gone
-        may be back in a moment, and stays the host's own until a reload.
-        """
-        trouble, settled = "", False
+        """Look every now and then for what has changed around us, and never stop."""
+        settled = False
         while True:
             gevent.sleep(LOOK_AGAIN)
             if self._reconciler.ever_complete and not settled:
                 garbage.settle()
                 settled = True
             with self._reloading:
-                moved, former = self._locate_consul(), self._network
-                network = former
-                if self._device_events is None or self._device_events.elsewhere:
-                    if self._device_events is not None:
-                        self._device_events.elsewhere = False  # before: a change meanwhile is looked for the next time
-                    network = replace(former, own=former.own | self._own(former))
-                try:
-                    if former.gaps:
-                        later = filled(former, self._look(self._config))
-                        network = replace(later, own=network.own | later.own)
-                    if network.peers != former.peers:
-                        self._speaker.set_peers(network.peers)
-                except (KernelError, BgpError) as error:
-                    level = logging.DEBUG if str(error) == trouble else logging.ERROR
-                    trouble, extra = str(error), {"reason": "network-unread", "detail": str(error)}
-                    log.log(level, "looking for peers, again in %.0f s: %s", LOOK_AGAIN, error, extra=extra)
-                    network = replace(former, own=network.own)
-                else:
-                    trouble = ""
-                self._tell_gaps(network)
-                if moved or network != former:
-                    self._network = network
+                moved, elsewhere = self._locate_consul(), True
+                if self._device_events is not None:
+                    elsewhere = self._device_events.elsewhere
+                    self._device_events.elsewhere = False  # before: a change meanwhile is looked for the next time
+                if self._surroundings.look_again(self._config, elsewhere, self._speaker.set_peers) or moved:
                     self._configure()
-
-    def _own(self, former: Network, gateways: bool = False) -> frozenset[IPAddress]:
-        """Look for the host's own addresses; as before where that cannot be, as without the VIPs' device."""
-        try:
-            found = own(self._kernel, self._config.agent.vip_device)
-            return found | self._kernel.gateways() if gateways else found
-        except KernelError:
-            return former.own
 
     def _reload_when_up(self) -> None:
         """Read the file again as soon as there are parts to tell of it: at boot we wait for the network first."""
@@ -398,22 +342,22 @@ class Daemon:
         """Read the file again; the smallest change. Returns why it was not taken; nothing is changed then."""
         asked_at = time.monotonic()
         with self._reloading, self._service.reloading():
-            former, network, consul = self._config, self._network, self._consul
+            former, consul, around = self._config, self._consul, self._surroundings
             try:
-                config = self._keep_fixed(former, self._read())
+                config = next_start.keep(former, self._read())
                 settings = (config.consul, config.agent.tag_prefix)
                 consul_changed = settings != (former.consul, former.agent.tag_prefix)
                 if consul_changed:
                     consul = self._consul_source(config)
-                if (config.peers, config.router_id) != (former.peers, former.router_id):
-                    network = self._of_same_peers(former, config)
+                network = around.of_file(former, config)
+                if network is not around.network:
                     self._speaker.set_peers(network.peers)
-            except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
+            except _NOT_TAKEN as error:
                 extra = {"daemon": __version__, "reason": "bad-config", "detail": str(error)}
                 log.error("reload refused, nothing is changed: %s", error, extra=extra)
                 return str(error)
-            self._config, self._network = config, replace(network, own=self._own(network, gateways=True))
-            self._tell_gaps(network)
+            self._config = config
+            around.take(network)
             if consul_changed:
                 self._replace_consul(consul, config.agent.tag_prefix == former.agent.tag_prefix)
                 self._locate_consul()
@@ -431,25 +375,21 @@ class Daemon:
     def foresee(self) -> Outlook | str:
         """Tell what ``reload`` would do now, or why the file would not be taken. Changes nothing."""
         with self._reloading:
-            former = self._config
+            former, around = self._config, self._surroundings
             try:
-                config = self._read()
-                waits = _differing_at_start(former, config)
-                for key in _FIXED:  # as a reload does
-                    setattr(config.agent, key, getattr(former.agent, key))
-                network = self._network
-                if (config.peers, config.router_id) != (former.peers, former.router_id):
-                    network = self._of_same_peers(former, config)
-            except (ConfigError, BadSetting, KernelError, BgpError, OSError) as error:
+                read = self._read()
+                waits = next_start.waiting(former, read)
+                config = next_start.kept(former, read)
+                network = around.of_file(former, config)
+            except _NOT_TAKEN as error:
                 return str(error)
-            now = Scene(self._core.registered, self._core.plan, self._network.peers)
-            defaults = replace(config.defaults, nat_to=network.nat_to)
-            then = Scene(*self._core.foresee(self._policy(config, network), defaults, config.apps), network.peers)
+            now = Scene(self._core.registered, self._core.plan, around.network.peers)
+            policy = self._policy(config, network)
+            then = Scene(*self._core.foresee(policy, _defaults(config, network), config.apps), network.peers)
             unknown = [f"{key} counts from the next start" for key in waits]
             if (config.consul, config.agent.tag_prefix) != (former.consul, former.agent.tag_prefix):
                 unknown.append("consul: other settings; what Consul would show with them is not known")
-            unknown += [gap for gap in network.gaps if gap not in self._told]
-            return Outlook(steps(now, then), tuple(unknown))
+            return Outlook(steps(now, then), (*unknown, *around.news(network)))
 
     def _read(self) -> Config:
         """Read the file, in a thread: a thousand apps take 0.1 s, which the hub has not. Raises as ``load`` does."""
@@ -464,35 +404,6 @@ class Daemon:
         if isinstance(found, Exception):
             raise found
         return found
-
-    @staticmethod
-    def _keep_fixed(former: Config, config: Config) -> Config:
-        """Carry over what is read at the start alone."""
-        for key in _FIXED:
-            running = getattr(former.agent, key)
-            if getattr(config.agent, key) != running:
-                text = "reload: agent.%s counts from the next start; %s stays in force"
-                log.warning(text, key, running, extra=_NEXT_START)
-                setattr(config.agent, key, running)
-        for key in _FIXED_OF_BGP:
-            if getattr(config, key) != getattr(former, key):
-                log.warning("reload: bgp.%s counts from the next start", key, extra=_NEXT_START)
-        if config.nat != former.nat:
-            log.warning("reload: nat counts from the next start", extra=_NEXT_START)
-        if config.api.waits(former.api):
-            keys = "agent.listen_addr, api.listen, api.socket_group and api.limits.connections"
-            log.warning("reload: %s count from the next start", keys, extra=_NEXT_START)
-        return replace(config, api=config.api.keeping(former.api))
-
-    def _of_same_peers(self, former: Config, config: Config) -> Network:
-        """Look for the peers of a new file; those that stand there unchanged are as they were found before."""
-        network = self._look(config)
-        before = {peer.where: peer for peer in former.peers}
-        same = {peer.where for peer in config.peers if before.get(peer.where) == peer}
-        if config.router_id != former.router_id:
-            same -= network.found.keys()  # they get the new one; a peer whose route is away for a moment stays
-        kept = {where: peer for where, peer in self._network.found.items() if where in same}
-        return filled(replace(self._network, found=kept), network)
 
     def _replace_consul(self, consul: ConsulSource | None, same_tags: bool) -> None:
         """Follow another source. What it does not show at first is believed gone no sooner than it would have been."""
@@ -617,9 +528,6 @@ class Daemon:
         self._stop.set()
 
 
-def _differing_at_start(former: Config, config: Config) -> list[str]:
-    """The keys whose other values wait for the next start."""
-    keys = [f"agent.{key}" for key in _FIXED if getattr(config.agent, key) != getattr(former.agent, key)]
-    keys += [f"bgp.{key}" for key in _FIXED_OF_BGP if getattr(config, key) != getattr(former, key)]
-    keys += ["nat"] if config.nat != former.nat else []
-    return keys + (["where the endpoint listens"] if config.api.waits(former.api) else [])
+def _defaults(config: Config, network: Network) -> Defaults:
+    """What an app that says nothing else gets."""
+    return replace(config.defaults, nat_to=network.nat_to)
