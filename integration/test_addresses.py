@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -29,6 +30,72 @@ print(json.dumps({str(k): v for k, v in result.items()} if isinstance(result, di
 sys.stdout.flush()
 os._exit(0)  # as the daemon does
 """
+
+
+MANY = [
+    f"2001:db8:100::{number:x}/128" if number % 2 else f"198.18.{number // 250}.{number % 250 + 1}/32"
+    for number in range(5000)
+]
+
+# What the scripts below begin with.
+PREPARED = """
+from gevent import monkey; monkey.patch_all()
+import ipaddress, json, os, sys
+from functools import partial
+from consulcast.executor import ifaddr
+from consulcast.executor.addresses import Addresses
+from consulcast.executor.kernel import Kernel
+from consulcast.executor.requests import Requests
+from consulcast.model import Vip
+many = [Vip(ipaddress.ip_interface(text)).local for text in json.load(open(sys.argv[1]))]
+table = Addresses(Kernel(), "lo")
+def end(**found):
+    print(json.dumps(found))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+ALL_AT_ONCE = """
+table.look()
+added = table.add(dict.fromkeys(many, "dns"))
+found = table.look()
+again = table.add(dict.fromkeys(many, "dns"))
+removed = table.remove(many)
+end(failures=len(added.failures) + len(again.failures) + len(removed), ours=len(added.ours), again=len(again.ours),
+    read=found.ours == found.present - {ipaddress.ip_interface("127.0.0.1/8"), ipaddress.ip_interface("::1/128")}
+         == set(many), left=len(table.owned()))
+"""
+
+MIXED = """
+added = table.add(dict.fromkeys(many, "dns"))
+end(failures={str(item): why for item, why in added.failures.items()},
+    ours=sorted(map(str, added.ours)), owned=sorted(map(str, table.owned())))
+"""
+
+# Somebody takes an address away while the kernel is in the midst of telling what there is.
+INTERRUPTED = """
+table.look()
+table.add(dict.fromkeys(many, "dns"))
+asked, gone, real, others = [], [], Requests._hear, Requests()
+others._hear = partial(real, others)
+def hear(self, first, count):
+    asked.append(first)
+    for number, answer in enumerate(real(self, first, count)):
+        if number == 100 and len(gone) < 2:
+            gone.append(many[len(gone)])
+            assert others.order([ifaddr.delete(1, gone[-1])]) == [None]
+        yield answer
+Requests._hear = hear
+found = table.look()
+end(asked=len(asked), as_it_is=found.ours == set(many[2:]))
+"""
+
+
+def prepared(host: Host, script: str, *addresses: str) -> Any:
+    """Run a script with these addresses on a host, and return what it found."""
+    file = host.lab.dir / "addresses.json"
+    file.write_text(json.dumps(addresses))
+    return json.loads(host.run(sys.executable, "-c", PREPARED + script, str(file)))
 
 
 def table(host: Host, verb: str, *addresses: str, device: str = "lo") -> Any:
@@ -110,3 +177,39 @@ def test_ipv6_address_of_another_length_is_not_the_one_that_is_wanted(lab: Lab) 
     failures = table(host, "add", V6)
     assert "another prefix length" in failures[V6]
     assert table(host, "owned") == []
+
+
+def test_five_thousand_at_once_are_added_read_and_removed(lab: Lab) -> None:
+    host = lab.host("host")
+    found = prepared(host, ALL_AT_ONCE, *MANY)
+    assert found == {"failures": 0, "ours": len(MANY), "again": len(MANY), "read": True, "left": 0}
+    assert host.addresses("lo") == {"127.0.0.1/8", "::1/128"}
+
+
+def test_each_that_is_refused_among_many_has_the_kernels_own_reason(lab: Lab) -> None:
+    host = lab.host("host")
+    host.run("ip", "addr", "add", MANY[100], "dev", "lo")  # an operator's
+    host.run("ip", "addr", "add", MANY[301].replace("/128", "/64"), "dev", "lo")
+    wanted = [*MANY[:150], "ff0e::1/128", *MANY[150:400]]
+    found = prepared(host, MIXED, *wanted)
+    assert found["failures"].keys() == {"ff0e::1/128", MANY[301]}
+    assert re.fullmatch(r".+ \(errno \d+\)", found["failures"]["ff0e::1/128"])
+    assert "another prefix length" in found["failures"][MANY[301]]
+    ours = set(wanted) - found["failures"].keys() - {MANY[100]}
+    assert set(found["ours"]) == set(found["owned"]) == ours
+    assert host.addresses("lo") >= ours
+
+
+def test_where_ipv6_is_switched_off_ipv4_is_added_all_the_same(lab: Lab) -> None:
+    host = lab.host("host")
+    host.run("sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1")
+    found = prepared(host, MIXED, *MANY[:300])
+    assert found["failures"].keys() == {item for item in MANY[:300] if ":" in item}
+    assert all("IPv6 is disabled on this device" in why for why in found["failures"].values())
+    assert len(found["owned"]) == 150
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_changes_while_it_is_read_is_read_again(lab: Lab, version: int) -> None:
+    found = prepared(lab.host("host"), INTERRUPTED, *(item for item in MANY if (":" in item) == (version == 6)))
+    assert found == {"asked": 4, "as_it_is": True}  # one family three times, the other once

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
-import socket
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
-from consulcast.executor.kernel import Kernel, explain, link, no_device
+from consulcast.executor import ifaddr, routes
+from consulcast.executor.kernel import Kernel, link, no_device
 from consulcast.executor.protocols import Added, Found
-from consulcast.executor.rtnetlink import NetlinkError
+from consulcast.executor.requests import Order, Refused, Requests
 from consulcast.model import Interface
 
 # IFA_PROTO (Linux 5.18): who made an address, in dumps and in events. 1 to 3 are the kernel's own.
@@ -23,19 +21,23 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_LABEL = 15  # IFNAMSIZ - 1, the device's name included
 
 _SCOPE_HOST = 254  # the kernel never picks such an IPv4 address as a source toward others
-_RT_TABLE_LOCAL = 255
-_RTN_LOCAL = 2
-_IFA_F_NODAD = 0x02
-_IFA_F_NOPREFIXROUTE = 0x200
 
 
 class _Seen(NamedTuple):
     """What the device has, read at one time."""
 
-    addresses: frozenset[Interface]
+    present: frozenset[Interface]  # addresses that work, but for the device
     marked: frozenset[Interface]  # addresses with our mark
     routed: frozenset[Interface]  # whole IPv6 prefixes that a route of ours makes local, with or without an address
-    without_route: frozenset[Interface]  # whole IPv6 prefixes that no route makes local: they do not work
+    ours: frozenset[Interface]
+
+
+class _Told(NamedTuple):
+    """What the kernel told of a device, byte by byte: what has not changed is not taken apart again."""
+
+    device: int  # its index
+    addresses: list[bytes]
+    routes: list[bytes]
 
 
 class Addresses:
@@ -49,7 +51,10 @@ class Addresses:
             label = f"{device}:c{mark}"
         # The default label is the device's name: a cut-off one must never equal that, or all would be ours.
         self._label = label if len(label) <= _LONGEST_LABEL else ""
-        self._known: dict[tuple[str, int], Interface] = {}  # as they were last read, for parsing takes its time
+        self._told: _Told | None = None  # as it was last read
+        self._seen = _Seen(frozenset(), frozenset(), frozenset(), frozenset())
+        self._read: dict[bytes, tuple[Interface, bool] | None] = {}  # each address and whether it is marked
+        self._known: dict[tuple[bytes, int], Interface] = {}  # so that one that was there is the same object
         self._whole = False  # whether a whole IPv6 prefix was ever wanted
         self._routes = True  # whether the table of local routes is worth a look: it has one for each address, too
 
@@ -60,7 +65,7 @@ class Addresses:
             return Found(trouble=no_device(self._name))
         seen = self._see(device.index)
         trouble = "" if device.up else f"device {self._name} is down: ip link set {self._name} up"
-        return Found(frozenset(seen.addresses - seen.without_route), seen.marked | seen.routed, trouble)
+        return Found(seen.present, seen.ours, trouble)
 
     def present(self) -> frozenset[Interface]:
         """Read which addresses the device has, whoever put them. Raises ``KernelError``."""
@@ -75,11 +80,16 @@ class Addresses:
 
         Never ``replace``: that would take over an address that an operator has put there.
         """
-        existing: set[Interface] = set()
-        self._known.update({(str(item.ip), item.network.prefixlen): item for item in addresses})
-        self._whole = self._whole or any(map(_is_whole, addresses))
+        index = self._kernel.device(self._name)
+        self._known.update({_key(item): item for item in addresses})
+        whole = list(filter(_is_whole, addresses))
+        self._whole = self._whole or bool(whole)
         self._routes = self._routes or self._whole
-        failures = self._each(addresses, partial(self._add_one, existing, addresses))
+        refused = self._order({item: self._new(index, item, name) for item, name in addresses.items()})
+        existing = {item for item, why in refused.items() if why.errno == errno.EEXIST}
+        failures = _failures(refused, errno.EEXIST)
+        local = {item: routes.new_local(index, item, self._mark) for item in whole if item not in failures}
+        failures |= _failures(self._order(local), errno.EEXIST)
         ours = frozenset(addresses) - failures.keys()
         if existing:
             # IPv6 knows an address once, whatever its length: one of another length does not make the prefix local
@@ -89,58 +99,15 @@ class Addresses:
             ours -= existing - found.ours
         return Added(ours - failures.keys(), failures)
 
-    def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
-        """Remove those of ``addresses`` that carry our mark. Returns the failures with the kernel's reason."""
-        device = link(self._name)
-        if device is None:
-            return {}  # and with the device all its addresses
-        seen = self._see(device.index)
-        ours = [item for item in addresses if item in seen.marked or item in seen.routed]
-        return self._each(ours, partial(self._remove_one, seen))
-
-    def _each(
-        self, addresses: Collection[Interface], operation: Callable[[Any, int, Interface], None]
-    ) -> dict[Interface, str]:
-        if not addresses:
-            return {}
-        index = self._kernel.device(self._name)
-        failures: dict[Interface, str] = {}
-
-        def run(ipr: Any) -> None:
-            for address in addresses:
-                try:
-                    operation(ipr, index, address)
-                except NetlinkError as error:
-                    failures[address] = explain(error)
-
-        self._kernel.call(run)
-        return failures
-
-    def _add_one(
-        self, existing: set[Interface], names: Mapping[Interface, str], ipr: Any, index: int, address: Interface
-    ) -> None:
-        host_route = address.network.prefixlen == address.network.max_prefixlen
-        flags = _IFA_F_NOPREFIXROUTE if host_route else 0  # a whole prefix is local only by its prefix route
-        common = {
-            "index": index,
-            "address": str(address.ip),
-            "prefixlen": address.network.prefixlen,
-            "proto": self._mark,
-        }
-        try:
-            if address.version == 4:
-                text = self._label_for(names[address])
-                label = {"label": text} if text else {}
-                ipr.addr("add", **common, **label, scope=_SCOPE_HOST, flags=flags)
-            else:  # deprecated: never a source address of the host's own connections (RFC 6724 section 5)
-                flags = _IFA_F_NOPREFIXROUTE | _IFA_F_NODAD
-                ipr.addr("add", **common, flags=flags, preferred_lft=0, valid_lft=0xFFFFFFFF)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-            existing.add(address)
-        if _is_whole(address):
-            self._local_prefix(ipr, "add", index, address, errno.EEXIST)
+    def _new(self, index: int, address: Interface, name: str) -> Order:
+        if address.version == 4:
+            # a whole prefix is local only by its prefix route
+            flags = ifaddr.NOPREFIXROUTE if address.network.prefixlen == 32 else 0
+            label, scope, preferred = self._label_for(name), _SCOPE_HOST, ifaddr.FOR_EVER
+        else:  # deprecated: never a source address of the host's own connections (RFC 6724 section 5)
+            flags = ifaddr.NOPREFIXROUTE | ifaddr.NODAD
+            label, scope, preferred = "", 0, 0
+        return ifaddr.new(index, address, scope=scope, flags=flags, proto=self._mark, label=label, preferred=preferred)
 
     def _label_for(self, name: str) -> str:
         """``lo:NAME``, where the mark does not need the label. The kernel takes any bytes; others parse it."""
@@ -149,59 +116,69 @@ class Addresses:
             return self._label
         return f"{self._name}:{shown}"[:_LONGEST_LABEL]
 
-    def _remove_one(self, seen: _Seen, ipr: Any, index: int, address: Interface) -> None:
-        if address in seen.routed:
-            self._local_prefix(ipr, "del", index, address, errno.ESRCH)
-        if address not in seen.marked:
-            return
-        try:
-            ipr.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
-        except NetlinkError as error:
-            if error.code != errno.EADDRNOTAVAIL:
-                raise
+    def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+        """Remove those of ``addresses`` that carry our mark. Returns the failures with the kernel's reason."""
+        device = link(self._name)
+        if device is None:
+            return {}  # and with the device all its addresses
+        index, seen = device.index, self._see(device.index)
+        # the route that makes a whole IPv6 prefix local is ours, which the kernel did not make by itself
+        local = {item: routes.delete_local(index, item, self._mark) for item in addresses if item in seen.routed}
+        failures = _failures(self._order(local), errno.ESRCH)
+        marked = (item for item in addresses if item in seen.marked and item not in failures)
+        return failures | _failures(
+            self._order({item: ifaddr.delete(index, item) for item in marked}), errno.EADDRNOTAVAIL
+        )
 
-    def _local_prefix(self, ipr: Any, verb: str, index: int, address: Interface, done: int) -> None:
-        """Make a whole IPv6 prefix local, which IPv4 does by itself on loopback; ``done``: the error for "it is so"."""
-        wanted = {"dst": str(address.network), "oif": index, "table": _RT_TABLE_LOCAL, "type": "local"}
-        try:
-            ipr.route(verb, **wanted, proto=self._mark)
-        except NetlinkError as error:
-            if error.code != done:
-                raise
+    def _order(self, orders: Mapping[Interface, Order]) -> dict[Interface, Refused]:
+        """Have the kernel do all of these; returns what it refuses. Raises ``KernelError``."""
+        if not orders:
+            return {}
+        said = self._kernel.request(lambda requests: requests.order(list(orders.values())))
+        return {item: why for item, why in zip(orders, said, strict=True) if why is not None}
 
     def _see(self, index: int) -> _Seen:
         """Read the addresses, and the local routes of whole IPv6 prefixes once there may be any."""
 
-        def dump(ipr: Any) -> tuple[list[Any], list[Any]]:
-            families = (socket.AF_INET, socket.AF_INET6)
-            addresses = [item for family in families for item in ipr.get_addr(family=family, index=index)]
-            routes = ipr.get_routes(family=socket.AF_INET6, table=_RT_TABLE_LOCAL) if self._routes else ()
-            return addresses, list(routes)
+        def dump(requests: Requests) -> _Seen:
+            addresses = [body for version in (4, 6) for body in requests.dump(ifaddr.GET, ifaddr.ask(version))]
+            told = _Told(
+                index,
+                ifaddr.of_device(index, addresses),
+                requests.dump(routes.GET, routes.ask_local(6, index)) if self._routes else [],
+            )
+            if told != self._told:
+                self._seen, self._told = self._judge(told), told
+            return self._seen
 
-        found, routes = self._kernel.call(dump)
-        local = [item for item in routes if item["type"] == _RTN_LOCAL and item["dst_len"] < 128]
-        local = [item for item in local if item.get("oif") == index and item.get("dst")]
-        prefixes = frozenset(map(_prefix, local))
-        read = [self._read(item) for item in found]
-        self._known = {_written(item): address for item, address in zip(found, read, strict=True)}
-        addresses = frozenset(read)
-        marked = frozenset(address for item, address in zip(found, read, strict=True) if self._is_ours(item))
-        routed = frozenset(_prefix(item) for item in local if item["proto"] == self._mark)
+        return self._kernel.request(dump)
+
+    def _judge(self, told: _Told) -> _Seen:
+        before = self._read
+        self._read = {body: before[body] if body in before else self._take(body) for body in told.addresses}
+        found = [item for item in self._read.values() if item is not None]
+        self._known = {_key(address): address for address, _ in found}
+        addresses = frozenset(address for address, _ in found)
+        marked = frozenset(address for address, is_ours in found if is_ours)
+        local = [route for route in map(routes.read, told.routes) if route is not None and _makes_local(route, told)]
+        prefixes = {route.prefix for route in local}
+        routed = frozenset(route.prefix for route in local if route.proto == self._mark)
         self._routes = self._whole or bool(routed) or any(map(_is_whole, marked))
-        without_route = frozenset(item for item in addresses if _is_whole(item) and item not in prefixes)
-        return _Seen(addresses, marked, routed, without_route)
+        without_route = {item for item in addresses if _is_whole(item) and item not in prefixes}
+        return _Seen(addresses - without_route, marked, routed, marked | routed)
 
-    def _read(self, item: Any) -> Interface:
-        """Read an address; one that was there the last time is the same object."""
-        written = _written(item)
-        return self._known.get(written) or ipaddress.ip_interface("{}/{}".format(*written))
+    def _take(self, body: bytes) -> tuple[Interface, bool] | None:
+        """Take apart what the kernel tells of an address; ``None`` for what is none."""
+        said = ifaddr.read(body)
+        if said is None:
+            return None
+        return self._known.get((said.packed, said.length)) or said.interface, self._is_ours(said)
 
-    def _is_ours(self, item: Any) -> bool:
-        proto = item.get("proto")
-        if proto is not None:
-            return bool(proto == self._mark)
+    def _is_ours(self, said: ifaddr.IfAddress) -> bool:
+        if said.proto is not None:
+            return said.proto == self._mark
         # No mark: made by somebody who does not set one, or by us on a kernel that does not keep it.
-        return bool(self._label) and not _KEEPS_MARKS and bool(item.get("label") == self._label)
+        return bool(self._label) and not _KEEPS_MARKS and said.label == self._label
 
 
 def _keeps_marks() -> bool:
@@ -218,10 +195,16 @@ def _is_whole(address: Interface) -> bool:
     return address.version == 6 and address.network.prefixlen < 128 and address.ip == address.network.network_address
 
 
-def _prefix(route: Any) -> Interface:
-    return ipaddress.ip_interface(f"{route.get('dst')}/{route['dst_len']}")
+def _makes_local(route: routes.Route, told: _Told) -> bool:
+    """Whether a route makes a whole prefix of the device local."""
+    of_device = route.table == routes.TABLE_LOCAL and route.device == told.device
+    return of_device and route.kind == routes.LOCAL and route.packed != b"" and route.length < 8 * len(route.packed)
 
 
-def _written(item: Any) -> tuple[str, int]:
-    # on a device that is not point-to-point IFA_LOCAL equals IFA_ADDRESS; IPv6 has the latter alone
-    return item.get("local") or item.get("address"), item["prefixlen"]
+def _key(address: Interface) -> tuple[bytes, int]:
+    return address.packed, address.network.prefixlen
+
+
+def _failures(refused: Mapping[Interface, Refused], done: int) -> dict[Interface, str]:
+    """Word what was refused; ``done``: the error for "it is so"."""
+    return {item: str(why) for item, why in refused.items() if why.errno != done}

@@ -1,7 +1,11 @@
-"""One rtnetlink socket in one dedicated thread.
+"""rtnetlink in one dedicated thread: the calling greenlet waits, the hub does not.
 
-pyroute2 0.9 runs an asyncio loop inside each call; from greenlets it fails at once or leaks a socket per greenlet,
-so every use of ``IPRoute`` goes through here: the calling greenlet waits, the hub does not.
+An answer takes the kernel some microseconds; but whoever else holds its lock of the network configuration (a driver
+that resets, a container engine) is waited for, as long as that takes, and the hub has other things to do meanwhile.
+
+The VIPs' addresses, of which there may be thousands, go through ``requests.py``. All else goes through pyroute2's
+``IPRoute``, which is imported when it is first needed. Version 0.9 runs an asyncio loop inside each call; from
+greenlets it fails at once or leaks a socket per greenlet.
 """
 
 from __future__ import annotations
@@ -11,27 +15,22 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from gevent.threadpool import ThreadPool
 from msgspec import Struct
 
 from consulcast.executor.protocols import KernelError
-from consulcast.executor.rtnetlink import IPRoute, NetlinkError
+from consulcast.executor.requests import Refused, Requests
 from consulcast.model import Interface, IPAddress
 
 T = TypeVar("T")
 
 _RTN_UNICAST = 1  # rtnetlink(7), rtm_type
 _SCOPE_GLOBAL = 0
-_LOOPBACK = 1  # the index of lo in every network namespace
 _SIOCGIFFLAGS = 0x8913
 UP = 1  # IFF_UP, netdevice(7)
-
-
-def explain(error: NetlinkError) -> str:
-    """Word a netlink error: the kernel's own sentence (extended ack) and the errno."""
-    return f"{error.args[1] if len(error.args) > 1 else error} (errno {error.code})"
 
 
 class Link(Struct, frozen=True):
@@ -73,25 +72,51 @@ class Kernel:
     def __init__(self) -> None:
         self._pool = ThreadPool(1)
         self._ipr: Any = None
-        self.port = 0  # of our netlink socket, as the kernel's events name who caused them; 0 before the first call
+        self._requests: Requests | None = None
+
+    @property
+    def port(self) -> int:
+        """That of the socket which changes addresses, as the kernel's events name who caused them; 0: none yet."""
+        requests = self._requests
+        return requests.port if requests is not None else 0
+
+    def request(self, operation: Callable[[Requests], T]) -> T:
+        """Run ``operation(requests)`` in the netlink thread. Raises ``KernelError``."""
+        return self._apply(partial(self._with_requests, operation))
 
     def call(self, operation: Callable[[Any], T]) -> T:
         """Run ``operation(ipr)`` in the netlink thread. Raises ``KernelError``."""
-        result: T | KernelError = self._pool.apply(self._run, (operation,))
+        return self._apply(partial(self._with_pyroute2, operation))
+
+    def _apply(self, run: Callable[[], T | KernelError]) -> T:
+        # an error is handed back as a value: gevent prints the traceback of what a pool's thread raises
+        result: T | KernelError = self._pool.apply(run)
         if isinstance(result, KernelError):
             raise result
         return result
 
-    def _run(self, operation: Callable[[Any], T]) -> T | KernelError:
-        # an error is handed back as a value: gevent prints the traceback of what a pool's thread raises
+    def _with_requests(self, operation: Callable[[Requests], T]) -> T | KernelError:
+        try:
+            if self._requests is None:
+                self._requests = Requests()
+            return operation(self._requests)
+        except Refused as error:
+            return KernelError(str(error))
+        except OSError as error:
+            if self._requests is not None:
+                self._requests.close()
+                self._requests = None
+            return KernelError(str(error))
+
+    def _with_pyroute2(self, operation: Callable[[Any], T]) -> T | KernelError:
+        from consulcast.executor.rtnetlink import IPRoute, NetlinkError
+
         try:
             if self._ipr is None:
                 self._ipr = IPRoute(ext_ack=True)
-                self._ipr.link("get", index=_LOOPBACK)  # the socket is made by the first question
-                self.port = int(self._ipr.asyncore.socket.getsockname()[0])
             return operation(self._ipr)
         except NetlinkError as error:
-            return KernelError(explain(error))
+            return KernelError(f"{error.args[1] if len(error.args) > 1 else error} (errno {error.code})")
         except OSError as error:
             return KernelError(str(error))
 

@@ -1,6 +1,6 @@
 """What the kernel tells of changes over netlink, of whatever family, heard through a plain socket in the hub.
 
-pyroute2 cannot be used from greenlets. Formats: linux/netlink.h.
+Formats: linux/netlink.h. What the kernel is asked and told to do goes another way: ``requests.py``.
 """
 
 from __future__ import annotations
@@ -54,6 +54,16 @@ def split(data: bytes) -> Iterator[Message]:
             return
         yield Message(kind, sender, data[at + HEADER.size : at + length])
         at += (length + 3) & ~3
+
+
+def packed(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """Pack one message to the kernel, padded so that another may follow."""
+    return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) & 3)
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Pack one attribute, padded."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) & 3)
 
 
 def attributes(payload: bytes) -> dict[int, bytes]:

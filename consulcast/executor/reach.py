@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
-from consulcast.executor.rtnetlink import NetlinkError
 from consulcast.model import IPAddress
 
 # linux/neighbour.h: NUD_…
@@ -66,6 +65,8 @@ def undelivered(kernel: Kernel, addresses: Iterable[IPAddress]) -> frozenset[IPA
 
 
 def _is_local(ipr: Any, address: IPAddress) -> bool:
+    from consulcast.executor.rtnetlink import NetlinkError
+
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         routes = list(ipr.route("get", dst=str(address), family=family))

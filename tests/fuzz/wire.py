@@ -23,7 +23,7 @@ from consulcast.consul.client import Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.join import Join
 from consulcast.consul.settings import settings_from
-from consulcast.executor import device_events, netlink
+from consulcast.executor import device_events, ifaddr, netlink, requests, routes
 from consulcast.executor.bgp import events, relay
 from consulcast.executor.bgp.sessions import Sessions
 from consulcast.executor.kernel import Link
@@ -272,10 +272,14 @@ def _kernel(data: bytes) -> str:
     heard = tuple(netlink.split(data))
     for one in heard:
         netlink.attributes(one.body)
+        said = ifaddr.read(one.body), routes.read(one.body)
+        assert said[0] is None or said[0].interface
+        assert said[1] is None or not said[1].packed or said[1].prefix
     DEVICE._known = Link(1, True)
     with mock.patch.object(device_events, "link", return_value=Link(1, True)):
         DEVICE._take(netlink.Heard(heard, lost=False))
     try:
+        list(map(requests.refusal, requests.answers(data)))
         list(netfilter.messages(data))
         found = list(map(sock_diag.parse, sock_diag._answers(cast(Any, _Kernel(data)))))
     except OSError:
