@@ -16,6 +16,7 @@ import gevent
 from gevent import socket as gevent_socket
 from gevent.event import Event
 
+from consulcast.executor.bgp import interpreter
 from consulcast.executor.bgp.life import Heart, Life
 from consulcast.executor.bgp.run_directory import RunDirectory
 from consulcast.repairs import Kind, Repairs
@@ -28,6 +29,7 @@ _STEADY = 30.0  # seconds of running after which the pauses begin small again
 _FRESH = 2.0  # seconds after we stood still: for verdicts that are old by then to be looked at again
 _CONNECT = 20.0  # seconds that a new ExaBGP has to start the relay
 _LOOK_AT_LOG = 600.0  # seconds between two looks at the size of ExaBGP's log
+_LAUNCHER = "consulcast.executor.bgp.launcher"
 _RELAY = Path(__file__).with_name("relay.py")
 _PASSED_ON = ("PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH", "TZ")
 
@@ -152,19 +154,17 @@ class Child:
         self._ended.clear()
         self._kill_reason = ""
         self._directory.begin_log()
-        package_parent = str(Path(__file__).parents[3])
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
-        launcher = "consulcast.executor.bgp.launcher"
         files = (str(self._directory.configuration), str(self._directory.settings))
-        arguments = [sys.executable, "-P", "-m", launcher, str(os.getpid()), str(int(self._life.death_signal)), *files]
+        arguments = (str(os.getpid()), str(int(self._life.death_signal)), *files)
+        command, environment["PYTHONPATH"] = interpreter.command(_LAUNCHER, arguments, os.environ.get("PYTHONPATH", ""))
         log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(self._directory.log), log_flags, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        self.pid = spawn(arguments, environment, actions, self._collect)
+        self.pid = spawn(command, environment, actions, self._collect)
         extra = {"pid": self.pid, "reason": "exabgp-started"}
         log.log(logging.DEBUG if again else logging.INFO, "ExaBGP started, pid %d", self.pid, extra=extra)
 

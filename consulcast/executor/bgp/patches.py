@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import itertools
 import json
+import math
 import os
 import select
 import signal
 import socket
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from types import GeneratorType
 from typing import Any
 
-
-class DoesNotFit(Exception):
-    """The installed ExaBGP is not the one that a patch was written for."""
+from consulcast.executor.bgp import lean
+from consulcast.executor.bgp.fingerprint import check
 
 
 def apply(after_privileges: Callable[[], None]) -> None:
     """Apply all. ``after_privileges`` is called when ExaBGP has changed its user, or has decided not to."""
+    for name in lean.RARELY_USED:
+        lean.import_when_used(name)
     no_getfqdn()
+    lean.no_port_names()
+    no_event_loop()
     last_change_wins()
     no_delay()
     short_back_off()
@@ -47,7 +52,7 @@ def no_getfqdn() -> None:
     """
     from exabgp.util import dns
 
-    _check(dns.domain, 0x90414375)
+    check(dns.domain, 0xF1349423)
     setattr(dns, "__domain_name", dns.host())  # the module's own cache of the name
 
 
@@ -60,8 +65,8 @@ def last_change_wins() -> None:
     from exabgp.rib.outgoing import OutgoingRIB
 
     queue = OutgoingRIB._update_rib
-    _check(queue, 0x6C6E6C3C)
-    _check(OutgoingRIB.updates, 0xDD43B8B0)
+    check(queue, 0x6793A178)
+    check(OutgoingRIB.updates, 0x41AE0943)
 
     @functools.wraps(queue)
     def _update_rib(self: Any, change: Any) -> None:
@@ -79,7 +84,7 @@ def no_delay() -> None:
     from exabgp.reactor.network.outgoing import Outgoing
 
     setup = Outgoing._setup
-    _check(setup, 0x4E621030)
+    check(setup, 0x69F914CE)
 
     @functools.wraps(setup)
     def _setup(self: Any) -> Exception | None:
@@ -99,7 +104,7 @@ def short_back_off() -> None:
     from exabgp.reactor.delay import Delay
 
     increase = Delay.increase
-    _check(increase, 0xAC348226)
+    check(increase, 0x87111607)
 
     @functools.wraps(increase)
     def _increase(self: Any) -> None:
@@ -114,7 +119,7 @@ def group_root() -> None:
     from exabgp.reactor.daemon import Daemon
 
     drop = Daemon.drop_privileges
-    _check(drop, 0x0A5CD7A6)
+    check(drop, 0x5313F1A2)
 
     @functools.wraps(drop)
     def drop_privileges(self: Any) -> bool:
@@ -133,8 +138,8 @@ def reload_in_order() -> None:
     from exabgp.reactor.api.command import Command
     from exabgp.reactor.loop import Reactor
 
-    _check(Command.callback["text"]["reload"], 0x55704AE3)
-    _check(Reactor.reload, 0x1BABA63A)
+    check(Command.callback["text"]["reload"], 0x7A06BC9B)
+    check(Reactor.reload, 0xA5693179)
 
     def reload(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
         def read() -> Iterator[bool]:
@@ -163,7 +168,7 @@ def cease() -> None:
     from exabgp.reactor.peer import Peer
 
     stop = Peer._stop
-    _check(stop, 0x245EACD0)
+    check(stop, 0xE56506DF)
 
     @functools.wraps(stop)
     def _stop(self: Any, message: str) -> None:
@@ -186,8 +191,8 @@ def forget_closed_sockets() -> None:
     from exabgp.reactor.loop import Reactor
 
     wait = Reactor._wait_for_io
-    _check(wait, 0x6098C824)
-    _check(Reactor.run, 0x42B97C32)
+    check(wait, 0x272C81B3)
+    check(Reactor.run, 0x048E2E05)
 
     @functools.wraps(wait)
     def _wait_for_io(self: Any, sleeptime: int) -> Iterator[int]:
@@ -199,37 +204,94 @@ def forget_closed_sockets() -> None:
     Reactor._wait_for_io = _wait_for_io
 
 
-IDLE = 100  # milliseconds
+def no_event_loop() -> None:
+    """Do what commands ask for in a plain loop, where ExaBGP makes an event loop of asyncio for every turn.
+
+    Its commands are generators, which have nothing to wait for. It takes 0.1 ms less a turn, and without asyncio there
+    is no TLS either: 3 MiB.
+    """
+    from exabgp.logger import log
+    from exabgp.reactor.asynchronous import ASYNC
+
+    run = ASYNC.run
+    check(run, 0x8CA7761D)
+    check(ASYNC._run_async, 0x2AD8C120)
+
+    @functools.wraps(run)
+    def run_in_turn(self: Any) -> bool:
+        if not all(isinstance(callback, GeneratorType) for _, callback in self._async):
+            return bool(run(self))
+        for _ in range(self.LIMIT):
+            if not self._async:
+                return False
+            service, callback = self._async.popleft()  # it may clear the queue
+            try:
+                next(callback)
+            except StopIteration:
+                continue
+            except Exception as error:  # noqa: BLE001 - ExaBGP goes on, whatever a command does
+                said = f"a command of {service} failed: {type(error).__name__}: {error}"
+                log.error(lambda said=said: said, "reactor")
+                self._notify_error(service)
+                continue
+            self._async.appendleft((service, callback))
+        return bool(self._async)
+
+    ASYNC.run = run_in_turn
+
+
+LONGEST_IDLE = 1000  # milliseconds
 
 
 def rest_while_idle() -> None:
-    """Wait for work 0.1 s at a time while there is none, where ExaBGP looks for it a hundred times a second.
+    """Wait for work up to a second at a time while there is none, where ExaBGP looks for it a hundred times a second.
 
     What comes ends the wait at once: commands, what peers send, and signals, which get a descriptor for that. What is
-    left are KEEPALIVEs, which are due in seconds. While a session is not up, or something waits to be done or sent, it
-    looks as often as ever.
+    left are the timers of KEEPALIVE and of the hold time, to the second: it wakes when the next one is due. While a
+    session is not up, or something waits to be done or sent, it looks as often as ever.
     """
     from exabgp.bgp.fsm import FSM
+    from exabgp.bgp.timer import ReceiveTimer, SendTimer
     from exabgp.reactor.asynchronous import ASYNC
+    from exabgp.reactor.keepalive import KA
     from exabgp.reactor.loop import Reactor
     from exabgp.reactor.peer import Peer
 
-    wait = Reactor._wait_for_io
-    _check(wait, 0x6098C824)
-    _check(Reactor.run, 0x42B97C32)
-    _check(ASYNC.ready, 0xFAF653B1)
-    _check(Peer._main, 0xF409AC16)
+    wait, begin = Reactor._wait_for_io, KA.__init__
+    check(wait, 0x272C81B3)
+    check(Reactor.run, 0x048E2E05)
+    check(ASYNC.ready, 0xF604A232)
+    check(Peer._main, 0xD273373A)
+    check(begin, 0x56A47D1E)
+    check(SendTimer.need_ka, 0xD2FBB5CC)
+    check(ReceiveTimer.check_ka_timer, 0x9EA44288)
 
     def is_idle(reactor: Any) -> bool:
         if reactor._stopping or not reactor.asynchronous.ready():
             return False
         return all(
             peer.fsm == FSM.ESTABLISHED
+            and hasattr(peer.proto, "send_timer")
             and not peer.stopping()
             and not peer.neighbor.rib.outgoing.pending()
             and not (peer.neighbor.eor or peer.neighbor.refresh or peer.neighbor.messages)
             for peer in reactor._peers.values()
         )
+
+    def timers(reactor: Any) -> Iterator[int]:
+        """When something is due by the clock, in seconds; ExaBGP counts in whole ones."""
+        for peer in reactor._peers.values():
+            sending, receiving = peer.proto.send_timer, peer.recv_timer
+            if sending.keepalive:
+                yield sending.last_sent + sending.keepalive
+            if receiving.holdtime:
+                yield receiving.last_read + receiving.holdtime + 1
+
+    def longest(reactor: Any, sleeptime: int) -> int:
+        if not sleeptime or not is_idle(reactor):
+            return sleeptime
+        left = (min(timers(reactor), default=math.inf) - time.time()) * 1000
+        return math.ceil(min(max(left, sleeptime), LONGEST_IDLE))
 
     def wake_on_signals(reactor: Any) -> int:
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -237,18 +299,23 @@ def rest_while_idle() -> None:
         reactor._poller.register(reading, select.POLLIN)
         return reading
 
+    @functools.wraps(begin)
+    def __init__(self: Any, session: Any, proto: Any) -> None:
+        begin(self, session, proto)
+        proto.send_timer = self.send_timer  # which is nowhere else to be found
+
     @functools.wraps(wait)
     def _wait_for_io(self: Any, sleeptime: int) -> Iterator[int]:
         if not hasattr(self, "signalled"):
             self.signalled = wake_on_signals(self)
-        for descriptor in wait(self, IDLE if sleeptime and is_idle(self) else sleeptime):
+        for descriptor in wait(self, longest(self, sleeptime)):
             if descriptor != self.signalled:
                 yield descriptor
                 continue
             with contextlib.suppress(BlockingIOError):
                 os.read(descriptor, 4096)
 
-    Reactor._wait_for_io = _wait_for_io
+    KA.__init__, Reactor._wait_for_io = __init__, _wait_for_io
 
 
 def table_in_parts() -> None:
@@ -265,10 +332,10 @@ def table_in_parts() -> None:
     from exabgp.rib.outgoing import OutgoingRIB
 
     parse, add = API.api_route, OutgoingRIB.add_to_rib
-    _check(parse, 0x7FFC4E65)
-    _check(add, 0xA98CE920)
-    _check(Cache.update_cache, 0x6FCC741E)
-    _check(Reactor.neighor_rib, 0x42FEF6B1)
+    check(parse, 0x9929AE60)
+    check(add, 0x3F2D03C0)
+    check(Cache.update_cache, 0x73698FFA)
+    check(Reactor.neighor_rib, 0x4304AD05)
 
     @functools.wraps(parse)
     def api_route(self: Any, command: str) -> list[Any]:
@@ -310,7 +377,7 @@ def call_after_privileges(action: Callable[[], None]) -> None:
     from exabgp.reactor.daemon import Daemon
 
     drop = Daemon.drop_privileges
-    _check(drop, 0x0A5CD7A6)
+    check(drop, 0x5313F1A2)
 
     @functools.wraps(drop)
     def drop_privileges(self: Any) -> bool:
@@ -319,17 +386,3 @@ def call_after_privileges(action: Callable[[], None]) -> None:
         return dropped
 
     Daemon.drop_privileges = drop_privileges
-
-
-def _check(function: Callable[..., Any], fingerprint: int) -> None:
-    """Raise ``DoesNotFit`` unless ``function`` has the source that ``fingerprint`` was taken of."""
-    from exabgp.version import version
-
-    name = f"{function.__module__}.{function.__qualname__}"
-    try:
-        source = inspect.getsource(function)
-    except OSError as error:
-        raise DoesNotFit(f"no source of {name} of ExaBGP {version}: install exabgp==5.0.15 with its sources") from error
-    found = zlib.crc32(source.encode())
-    if found != fingerprint:
-        raise DoesNotFit(f"{name} of ExaBGP {version} is not the known one ({found:#010x}): install exabgp==5.0.15")

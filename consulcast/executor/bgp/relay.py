@@ -10,13 +10,20 @@ here. After ``LEASE`` seconds of silence it counts as hung; 0: never.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import signal
-import socket
 import sys
 import time
+
+TYPE_CHECKING = False  # as typing has it
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from collections.abc import Callable
+else:
+    # Their halves in C: with the others come enum, re and collections, 1 MiB and 20 ms in which nothing is announced.
+    import _signal as signal
+    import _socket as socket
 
 _CHUNK = 65536
 _LAST_WORDS = 1.0  # seconds for the daemon to take what ExaBGP said last
@@ -85,9 +92,7 @@ def _copy(daemon: socket.socket, lease: Lease) -> bool:
         if events in ready:
             chunk = os.read(events, _CHUNK)
             if not chunk:
-                daemon.settimeout(_LAST_WORDS)
-                with contextlib.suppress(OSError):
-                    daemon.sendall(to_daemon)
+                _say_last(daemon, to_daemon)
                 return False
             to_daemon += chunk
         try:
@@ -99,15 +104,30 @@ def _copy(daemon: socket.socket, lease: Lease) -> bool:
                 to_exabgp += chunk.replace(b"\0", b"")
             elif lease.over(time.monotonic()):
                 return True
-            if to_daemon:
-                with contextlib.suppress(BlockingIOError):
-                    del to_daemon[: daemon.send(to_daemon)]
-            if to_exabgp:
-                with contextlib.suppress(BlockingIOError):
-                    del to_exabgp[: os.write(commands, to_exabgp)]
+            _write(daemon.send, to_daemon)
+            _write(lambda chunk: os.write(commands, chunk), to_exabgp)
         except OSError:  # either is gone, or going
             return True
     return True
+
+
+def _write(write: Callable[[bytearray], int], unsent: bytearray) -> None:
+    """Write what is taken now, and forget it."""
+    if not unsent:
+        return
+    try:
+        del unsent[: write(unsent)]
+    except BlockingIOError:
+        return
+
+
+def _say_last(daemon: socket.socket, words: bytearray) -> None:
+    """Give the daemon some time to take what ExaBGP said last."""
+    try:
+        daemon.settimeout(_LAST_WORDS)
+        daemon.sendall(words)
+    except OSError:
+        return
 
 
 def _end(exabgp: int) -> None:
@@ -115,20 +135,19 @@ def _end(exabgp: int) -> None:
 
     It is read meanwhile, or it could wait for us. When it has closed its sessions, it ends us.
     """
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(exabgp, signal.SIGCONT)  # were it stopped, it could not end in order
-        signal.pidfd_send_signal(exabgp, signal.SIGTERM)
-        poll = select.poll()
-        poll.register(exabgp, select.POLLIN)
-        poll.register(sys.stdin, select.POLLIN)
-        deadline = time.monotonic() + _END
-        while (left := deadline - time.monotonic()) > 0:
-            ready = dict(poll.poll(left * 1000))
-            if exabgp in ready:
-                return
-            if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), _CHUNK):
-                poll.unregister(sys.stdin)
-        signal.pidfd_send_signal(exabgp, signal.SIGKILL)
+    signal.pidfd_send_signal(exabgp, signal.SIGCONT)  # were it stopped, it could not end in order
+    signal.pidfd_send_signal(exabgp, signal.SIGTERM)
+    poll = select.poll()
+    poll.register(exabgp, select.POLLIN)
+    poll.register(sys.stdin, select.POLLIN)
+    deadline = time.monotonic() + _END
+    while (left := deadline - time.monotonic()) > 0:
+        ready = dict(poll.poll(left * 1000))
+        if exabgp in ready:
+            return
+        if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), _CHUNK):
+            poll.unregister(sys.stdin)
+    signal.pidfd_send_signal(exabgp, signal.SIGKILL)
 
 
 def main() -> None:
@@ -141,7 +160,10 @@ def main() -> None:
     except OSError:
         daemon_gone = True
     if daemon_gone:
-        _end(exabgp)
+        try:
+            _end(exabgp)
+        except ProcessLookupError:
+            return  # it has ended by itself
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import textwrap
 
 _PREAMBLE = """
     import json, os, random, socket, sys, time
-    from consulcast.executor.bgp import patches
+    from consulcast.executor.bgp import fingerprint, patches
     called = [lambda: print("called")] if sys.argv[1] == "call_after_privileges" else []
     if sys.argv[1] != "none":
         getattr(patches, sys.argv[1])(*called)
@@ -283,7 +283,76 @@ def test_a_closed_socket_is_not_polled_again_unless_it_is_the_api_processs() -> 
     )
 
 
-def test_idle_waits_are_long_and_end_with_a_signal_and_all_others_are_as_ever() -> None:
+def test_a_turn_of_commands_needs_no_event_loop_and_does_them_in_order() -> None:
+    assert_needed(
+        "no_event_loop",
+        """
+        import asyncio
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.reactor.asynchronous import ASYNC
+
+        loops = []
+        asyncio.run, run = lambda coroutine: loops.append(coroutine) or run(coroutine), asyncio.run
+        said, refused = [], []
+        queue = ASYNC()
+        queue.set_error_handler(refused.append)
+
+        def command(name, steps):
+            for step in range(steps):
+                said.append((name, step))
+                yield
+            if name == "later":
+                queue.schedule("relay", "", command("last", 1))
+            if name == "wrong":
+                raise ValueError("x")
+            if name == "clear":
+                queue.clear()
+
+        assert queue.run() is False
+        for name, steps in (("one", 2), ("wrong", 1), ("later", 1), ("two", 3)):
+            queue.schedule("relay", "", command(name, steps))
+        while queue.run():
+            pass
+        assert said == [
+            ("one", 0), ("one", 1), ("wrong", 0), ("later", 0), ("two", 0), ("two", 1), ("two", 2), ("last", 0)
+        ], said
+        assert refused == ["relay"] and queue.ready()
+        queue.schedule("relay", "", command("long", ASYNC.LIMIT + 5))
+        said.clear()
+        assert queue.run() is True and len(said) == ASYNC.LIMIT
+        assert queue.run() is False and len(said) == ASYNC.LIMIT + 5
+        queue.schedule("relay", "", command("clear", 0))
+        queue.schedule("relay", "", command("never", 1))
+        assert queue.run() is False and ("never", 0) not in said
+        assert not loops, "an event loop was made"
+        """,
+    )
+
+
+def test_a_command_that_is_no_generator_is_done_as_exabgp_does_it() -> None:
+    done = run(
+        "no_event_loop",
+        """
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.reactor.asynchronous import ASYNC
+        said = []
+        async def command():
+            said.append("done")
+        queue = ASYNC()
+        queue.schedule("relay", "", command())
+        while queue.run():
+            pass
+        assert said == ["done"]
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_idle_waits_are_long_and_end_with_a_signal_or_a_timer_and_all_others_are_as_ever() -> None:
     assert_needed(
         "rest_while_idle",
         """
@@ -293,8 +362,14 @@ def test_idle_waits_are_long_and_end_with_a_signal_and_all_others_are_as_ever() 
         from exabgp.logger import log
         log.init(getenv())
         from exabgp.bgp.fsm import FSM
+        from exabgp.bgp.message.open.holdtime import HoldTime
+        from exabgp.bgp.timer import ReceiveTimer
         from exabgp.reactor.asynchronous import ASYNC
+        from exabgp.reactor.keepalive import KA
         from exabgp.reactor.loop import Reactor
+
+        now = 1000.0
+        time.time = lambda: now
 
         class Loop:
             def __init__(self):
@@ -305,7 +380,11 @@ def test_idle_waits_are_long_and_end_with_a_signal_and_all_others_are_as_ever() 
                     rib=SimpleNamespace(outgoing=SimpleNamespace(pending=lambda: self.pending)),
                     eor=collections.deque(), refresh=collections.deque(), messages=collections.deque(),
                 )
-                self.peer = SimpleNamespace(fsm=FSM.ESTABLISHED, neighbor=self.neighbor, stopping=lambda: self.stopping)
+                self.proto = SimpleNamespace(negotiated=SimpleNamespace(holdtime=HoldTime(30)))
+                self.peer = SimpleNamespace(
+                    fsm=FSM.ESTABLISHED, neighbor=self.neighbor, stopping=lambda: self.stopping, proto=self.proto,
+                    recv_timer=ReceiveTimer(lambda: "session", HoldTime(30), 4, 0),
+                )
                 self._peers = {"198.51.100.2": self.peer}
             def register(self, *what):
                 self.real.register(*what)
@@ -321,7 +400,9 @@ def test_idle_waits_are_long_and_end_with_a_signal_and_all_others_are_as_ever() 
                 return self.waits[-1]
 
         loop = Loop()
-        assert loop.waited() == 100
+        assert loop.waited() == 10, "its timers have not begun"
+        timers = KA(lambda: "session", loop.proto).send_timer
+        assert loop.waited() == 1000
         assert loop.waited(0) == 0, "there is work"
         for change, back in (
             (lambda: setattr(loop.peer, "fsm", FSM.OPENCONFIRM), lambda: setattr(loop.peer, "fsm", FSM.ESTABLISHED)),
@@ -336,14 +417,27 @@ def test_idle_waits_are_long_and_end_with_a_signal_and_all_others_are_as_ever() 
             change()
             assert loop.waited() == 10, change
             back()
-            assert loop.waited() == 100, back
+            assert loop.waited() == 1000, back
+
+        now = 1009.5
+        assert loop.waited() == 500 and not timers.need_ka(), "a KEEPALIVE is due in half a second"
+        now = 1009.999
+        assert loop.waited() == 10
+        now = 1010.0
+        assert loop.waited() == 10 and timers.need_ka(), "it is due"
+        assert loop.waited() == 1000
+        timers.last_sent, now = 1030, 1030.75
+        assert loop.peer.recv_timer.check_ka_timer()
+        assert loop.waited() == 250, "the hold time ends in a quarter of a second"
+        timers.keepalive = loop.peer.recv_timer.holdtime = 0
+        assert loop.waited() == 1000, "a session without a hold time has no timer"
 
         signal.signal(signal.SIGTERM, lambda *_: print("heard"))
         loop.for_ever = 30_000
         threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
         loop.waited()
         loop.for_ever = None
-        assert loop.waited() == 100, "and the descriptor is read empty"
+        assert loop.waited() == 1000, "and the descriptor is read empty"
         assert loop.real.poll(0) == []
         """,
     )
@@ -482,6 +576,8 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
         "none",
         """
         from shutil import copyfile as changed
+        from exabgp.bgp.timer import ReceiveTimer, SendTimer
+        from exabgp.reactor.keepalive import KA
         from exabgp.reactor.api import API
         from exabgp.reactor.asynchronous import ASYNC
         from exabgp.reactor.daemon import Daemon
@@ -504,10 +600,15 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             (patches.cease, Peer, "_stop"),
             (patches.forget_closed_sockets, Reactor, "_wait_for_io"),
             (patches.forget_closed_sockets, Reactor, "run"),
+            (patches.no_event_loop, ASYNC, "run"),
+            (patches.no_event_loop, ASYNC, "_run_async"),
             (patches.rest_while_idle, Reactor, "_wait_for_io"),
             (patches.rest_while_idle, Reactor, "run"),
             (patches.rest_while_idle, ASYNC, "ready"),
             (patches.rest_while_idle, Peer, "_main"),
+            (patches.rest_while_idle, KA, "__init__"),
+            (patches.rest_while_idle, SendTimer, "need_ka"),
+            (patches.rest_while_idle, ReceiveTimer, "check_ka_timer"),
             (patches.table_in_parts, API, "api_route"),
             (patches.table_in_parts, OutgoingRIB, "add_to_rib"),
             (patches.table_in_parts, Cache, "update_cache"),
@@ -518,10 +619,10 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, changed)
             try:
                 patch()
-            except patches.DoesNotFit as error:
+            except fingerprint.DoesNotFit as error:
                 print(error)
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 19, done.stderr
-    assert done.stdout.count("install exabgp==5.0.15") == 19
+    assert done.stdout.count("is not the known one") == 24, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 24
