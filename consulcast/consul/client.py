@@ -140,7 +140,7 @@ class Client:
 
     def close(self) -> None:
         """Drop the kept connections."""
-        self._http.session.close()
+        self._http.close()
 
     def _query(
         self, decoder: _Decoder[T], path: str, node: str, index: int, wait: float, consistency: Consistency
@@ -159,10 +159,10 @@ class Client:
         try:
             return Answer(
                 data,
-                index=int(headers["X-Consul-Index"]),
-                known_leader=headers.get("X-Consul-Knownleader", "true") == "true",
-                last_contact=int(headers.get("X-Consul-Lastcontact", "0")) / 1000,
-                filtered=headers.get("X-Consul-Results-Filtered-By-Acls") == "true",
+                index=int(headers["x-consul-index"]),
+                known_leader=headers.get("x-consul-knownleader", "true") == "true",
+                last_contact=int(headers.get("x-consul-lastcontact", "0")) / 1000,
+                filtered=headers.get("x-consul-results-filtered-by-acls") == "true",
                 received_at=received_at,
             )
         except (KeyError, ValueError):

@@ -1,27 +1,22 @@
-"""The connections under python-consul2's requests session: TCP with keepalive, TLS, or a unix socket.
-
-An adapter of our own over one urllib3 pool: requests' own adds 0.25 ms of work to every answer, obeys proxies and CA
-variables of the environment, and knows no unix sockets.
-"""
+"""The connections to one Consul: TCP with keepalive, TLS, or a unix socket. No proxy, no redirect, no second try."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
-from typing import Any
+import ssl
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
-from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
+import gevent
+from gevent.monkey import get_original
 
+from consulcast.consul.exchange import Reply, read
 from consulcast.consul.settings import ConsulSettings
-from consulcast.unix_connection import UnixPool
 
-LONGEST = 256 << 20  # bytes of an answer; a tag may have a megabyte, and there may be any number of services
-_PIECE = 1 << 20
 CONNECT_TIMEOUT = 3.05  # seconds: just over the kernel's first SYN retransmissions (1 s + 2 s)
 
 # A peer that vanished without a word (host frozen, path cut) is noticed after 10 + 3 x 5 s, not after hours.
@@ -33,110 +28,136 @@ _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000),  # milliseconds
 ]
+_poll = get_original("select", "poll")  # asks the kernel and returns; gevent's would let others go first
 
 
-def session_for(settings: ConsulSettings, connections: int, restarts: bool = False) -> requests.Session:
-    """A requests session for this Consul alone, with as many kept connections as there are requests at once.
+class Silent(Exception):
+    """There was no whole answer in time, however slowly bytes drip in."""
+
+
+class Connections:
+    """Sends requests, each over a connection of its own while it is under way, and keeps up to ``most`` for the next.
 
     ``restarts``: a kept connection that was closed without a word is an error. An agent does so when it ends, so that
     its restart shows even if it happens while nothing is asked.
     """
-    session = requests.Session()
-    session.trust_env = False  # no ~/.netrc either
-    adapter = Adapter(settings, connections, restarts)
-    for scheme in list(session.adapters):
-        session.mount(scheme, adapter)
-    return session
 
+    def __init__(self, settings: ConsulSettings, most: int, restarts: bool = False) -> None:
+        self._connect = _connecting(settings)
+        self._most, self._restarts = most, restarts
+        self._kept: list[socket.socket] = []
+        weakref.finalize(self, _close, self._kept)
 
-class Adapter(BaseAdapter):
-    """Sends every request to one Consul, whatever host its URL names. No proxy, no redirect, no retry.
+    def ask(self, request: bytes, connecting: float, patience: float) -> Reply:
+        """Send a request and read its whole answer.
 
-    ``send`` raises urllib3's exceptions as they are, and ``TooLong``.
-    """
-
-    def __init__(self, settings: ConsulSettings, connections: int, restarts: bool = False) -> None:
-        super().__init__()
-        self._pool = _pool(settings, connections)
-        if restarts:
-            self._pool.ConnectionCls = _telling(self._pool.ConnectionCls)
-
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: bool | str = True,
-        cert: Any = None,
-        proxies: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        """Send, and read the whole answer. ``timeout`` is (connect, read); TLS is as the settings say."""
-        connect, read = timeout
-        raw = self._pool.urlopen(
-            request.method or "GET",
-            request.path_url,
-            body=request.body,
-            headers=request.headers,
-            timeout=urllib3.Timeout(connect=connect, read=read),
-            retries=False,
-            redirect=False,
-            decode_content=False,
-            preload_content=False,
-        )
-        response = requests.Response()
-        response.status_code, response.url, response.request = raw.status, request.url or "", request
-        response.headers = CaseInsensitiveDict(raw.headers)
-        response.raw = raw
-        response._content = _body(raw)
-        return response
+        The first two may take ``connecting`` seconds where there is no connection yet, the rest ``patience``.
+        Raises ``OSError`` (a ``TimeoutError`` where nobody takes connections), ``Silent``, ``Malformed``, ``TooLong``.
+        """
+        connection = self._usable()
+        if connection is None:
+            with gevent.Timeout(connecting, Silent):
+                connection = self._connect()
+        try:
+            with gevent.Timeout(patience, Silent):
+                connection.sendall(request)
+                reply = read(connection.recv)
+        except BaseException:  # killed as well: an answer that is not awaited must not be the next one's
+            connection.close()
+            raise
+        if reply.reusable and len(self._kept) < self._most:
+            self._kept.append(connection)
+        else:
+            connection.close()
+        return reply
 
     def close(self) -> None:
-        """Drop the kept connections."""
-        self._pool.close()
+        """Drop the kept connections, and keep none from now on."""
+        self._most = 0
+        _close(self._kept)
+
+    def _usable(self) -> socket.socket | None:
+        """A kept connection; unless that would show a restart, one that the other side has not closed."""
+        while self._kept:
+            connection = self._kept.pop()
+            if self._restarts or not _has_something(connection):
+                return connection
+            connection.close()
+        return None
 
 
-class TooLong(Exception):
-    """The answer is longer than this host's memory should be given for."""
+def _close(connections: list[socket.socket]) -> None:
+    while connections:
+        connections.pop().close()
 
 
-def _body(raw: urllib3.BaseHTTPResponse) -> bytes:
-    """Read it all, and give the connection back. Raises ``TooLong``, and urllib3's exceptions."""
-    pieces, left = [], LONGEST
-    try:
-        while piece := raw.read(_PIECE):  # to the end: only there it shows that an answer was cut short
-            pieces.append(piece)
-            left -= len(piece)
-            if left < 0:
-                raise TooLong
-    except BaseException:
-        raw.close()
-        raise
-    raw.release_conn()
-    return b"".join(pieces)
+def _has_something(connection: socket.socket) -> bool:
+    """Whether there is something to read where nothing was asked: the end, as a rule."""
+    poll = _poll()
+    poll.register(connection.fileno(), 1)  # POLLIN
+    return bool(poll.poll(0))
 
 
-def _pool(settings: ConsulSettings, connections: int) -> urllib3.HTTPConnectionPool:
+def _connecting(settings: ConsulSettings) -> Callable[[], socket.socket]:
     if settings.unix_socket:
-        return UnixPool(settings.unix_socket, "consul", connections)
+        return partial(_unix, settings.unix_socket)
     url = urlsplit(settings.url)
-    host, port = url.hostname or "", url.port
-    if url.scheme == "http":
-        return urllib3.HTTPConnectionPool(host, port, maxsize=connections, socket_options=_SOCKET_OPTIONS)
-    tls: dict[str, Any] = {"cert_file": settings.client_cert or None, "key_file": settings.client_key or None}
-    tls["cert_reqs"] = "CERT_REQUIRED" if settings.verify else "CERT_NONE"
-    if isinstance(settings.verify, str):
-        tls["ca_cert_dir" if os.path.isdir(settings.verify) else "ca_certs"] = settings.verify
-    if not settings.verify:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # asked for; not once per poll
-    return urllib3.HTTPSConnectionPool(host, port, maxsize=connections, socket_options=_SOCKET_OPTIONS, **tls)
+    host, port = url.hostname or "", url.port or 0
+    return partial(_tcp, host, port) if url.scheme == "http" else partial(_tls, settings, host, port)
 
 
-def _telling(kind: Any) -> Any:
-    """A kind of connection that lets the next request fail when the other side has closed it, as urllib3's do not."""
+def _unix(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(CONNECT_TIMEOUT)
+        connection.connect(path)
+        connection.settimeout(None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
-    class Telling(kind):  # type: ignore[misc]  # a class that is a value
-        @property
-        def is_connected(self) -> bool:
-            return self.sock is not None
 
-    return Telling
+def _tcp(host: str, port: int) -> socket.socket:
+    connection = socket.create_connection((host, port), CONNECT_TIMEOUT)
+    try:
+        for option in _SOCKET_OPTIONS:
+            connection.setsockopt(*option)
+        connection.settimeout(None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tls(settings: ConsulSettings, host: str, port: int) -> socket.socket:
+    """Connect, with what the certificates' files hold now."""
+    connection: Any = _tcp(host, port)
+    try:
+        # the handshake later: a wrapper that is never returned could not be closed
+        connection = _context(settings).wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
+        connection.do_handshake()
+    except BaseException:
+        connection.close()
+        raise
+    return cast(socket.socket, connection)
+
+
+def _context(settings: ConsulSettings) -> ssl.SSLContext:
+    verify = settings.verify
+    if verify:
+        path = verify if isinstance(verify, str) else None
+        is_directory = path is not None and os.path.isdir(path)
+        context = ssl.create_default_context(capath=path) if is_directory else ssl.create_default_context(cafile=path)
+        context.hostname_checks_common_name = False
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    if settings.client_cert:
+        context.load_cert_chain(settings.client_cert, settings.client_key or None, _no_password)
+    return context
+
+
+def _no_password() -> str:
+    raise ssl.SSLError("our private key is encrypted, and there is nobody to ask for its password")

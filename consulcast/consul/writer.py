@@ -112,7 +112,7 @@ class Writer:
 
     def close(self) -> None:
         """Drop the kept connection."""
-        self._http.session.close()
+        self._http.close()
 
     def _put(self, path: str, body: object = None, missing: tuple[int, ...] = ()) -> bytes | None:
         data = b"" if body is None else msgspec.json.encode(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,9 +42,11 @@ class Server:
     connections: int = 0
     listener: Any = ("127.0.0.1", 0)
     kept: set[socket.socket] = field(default_factory=set)
+    secure: ssl.SSLContext | None = None
 
     def __enter__(self) -> Server:
-        self._server = StreamServer(self.listener, self._serve)
+        more: Any = {"ssl_context": self.secure} if self.secure is not None else {}
+        self._server = StreamServer(self.listener, self._serve, **more)
         self._server.start()
         return self
 

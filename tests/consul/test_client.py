@@ -8,7 +8,6 @@ from pathlib import Path
 import gevent
 import pytest
 
-from consulcast.consul import library
 from consulcast.consul.bodies import Check, Node, Service
 from consulcast.consul.client import Client, Consistency, Right
 from consulcast.consul.errors import (
@@ -217,8 +216,8 @@ def test_a_body_of_another_shape_is_garbage(answering: Answering, body: str | by
 def test_an_answer_that_is_too_long_is_not_taken_in_and_its_connection_goes(
     answering: Answering, monkeypatch: pytest.MonkeyPatch, chunked: bool
 ) -> None:
-    monkeypatch.setattr("consulcast.consul.transport.LONGEST", 20)
-    monkeypatch.setattr("consulcast.consul.transport._PIECE", 4)
+    monkeypatch.setattr("consulcast.consul.exchange.LONGEST", 20)
+    monkeypatch.setattr("consulcast.consul.exchange._PIECE", 4)
     lengths = iter((18, 100, 18))
 
     def answer(_: Request) -> bytes:
@@ -273,7 +272,7 @@ def test_a_connection_that_breaks_is_unreachable(answering: Answering, answer: b
 def library_patience(asking: Client, seconds: float) -> Client:
     """Shorten how long the client waits for a plain answer."""
     send = asking._http._send
-    asking._http._send = lambda method, uri, body, patience: send(method, uri, body, seconds)  # type: ignore[method-assign]
+    asking._http._send = lambda method, target, body, patience: send(method, target, body, seconds)  # type: ignore[method-assign]
     return asking
 
 
@@ -287,9 +286,8 @@ def test_an_agent_that_never_answers_times_out(answering: Answering) -> None:
 
 
 def test_an_answer_that_drips_in_meets_the_deadline_as_a_whole(
-    answering: Answering, monkeypatch: pytest.MonkeyPatch
+    answering: Answering,
 ) -> None:
-    monkeypatch.setattr(library, "CONNECT_TIMEOUT", 0.1)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

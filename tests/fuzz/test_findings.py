@@ -21,14 +21,14 @@ FOUND = {
     "a body longer than memory": (
         "consul",
         b"\0" + OK + b"Content-Length: " + b"9" * 20 + b"\r\n\r\n{}",
-        "unreachable",
+        "garbage",
     ),
     "a chunk as long as no memory": (
         "consul",
         b"\0" + OK + b"Transfer-Encoding: chunked\r\n\r\n0fffffffffffffff\r\n",
-        "unreachable",
+        "garbage",
     ),
-    "a redirect that is not UTF-8": ("consul", b"\2HTTP/1.1 301 Moved\r\nLocation: /\xf3\r\n\r\n", "garbage"),
+    "a redirect that is not UTF-8": ("consul", b"\2HTTP/1.1 301 Moved\r\nLocation: /\xf3\r\n\r\n", "rejected"),
     "a status line of 60 KB": ("consul", b"\4HTTP/1" + b"[" * 60_000 + b"\r\n\r\n", "unreachable"),
     "a body nested too deeply": ("consul", b"\0" + HEADERS + b'{"Node":null,"Other":' + DEEP, "garbage"),
     "an event without an object": ("events", b'{"type":1,"neighbor":{"address":{"peer":"::1"}}}', "ValueError"),

@@ -7,12 +7,11 @@ import socket
 import struct
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from unittest import mock
 
 import gevent
 import gevent.socket
-import urllib3
 from gevent.event import Event
 from hypothesis import strategies as st
 
@@ -73,23 +72,30 @@ HTTP_WORDS = (
 )
 
 
-class _Told(urllib3.connection.HTTPConnection):
+class _Told:
     """A connection to something that says what it is told to, whatever it is asked."""
 
-    said = b""
-    theirs: ClassVar[list[socket.socket]] = []  # open until the answer is read: closed earlier, they would reset it
+    def __init__(self, said: bytes) -> None:
+        self.said = said[:100_000]
+        self.theirs: list[socket.socket] = []  # open until the answer is read: closed earlier, they would reset it
 
-    def _new_conn(self) -> socket.socket:
+    def connect(self) -> socket.socket:
+        """Give our end, in which the answer is already."""
         ours, theirs = socket.socketpair()
-        theirs.sendall(self.said[:100_000])
+        theirs.sendall(self.said)
         theirs.shutdown(socket.SHUT_WR)
         self.theirs.append(theirs)
         return ours
 
+    def close(self) -> None:
+        """Close the other ends."""
+        while self.theirs:
+            self.theirs.pop().close()
+
 
 SETTINGS = settings_from({}, address="127.0.0.1:1")
 CLIENT = Client(SETTINGS)
-ADAPTER = cast(Any, CLIENT)._http.session.get_adapter("http://")
+HTTP = cast(Any, CLIENT)._http
 QUESTIONS: tuple[Callable[[], Any], ...] = (
     lambda: CLIENT.catalog_node("n1", index=1, wait=1.0).data,
     lambda: CLIENT.health_node("n1").data,
@@ -105,18 +111,17 @@ def _consul(data: bytes) -> str:
     if not data:
         return "nothing"
     number = data[0] % len(QUESTIONS)
-    _Told.said = data[1:]
-    ADAPTER._pool = transport._pool(SETTINGS, 1)
-    ADAPTER._pool.ConnectionCls = _Told
+    told = _Told(data[1:])
+    HTTP._connections = transport.Connections(SETTINGS, 1)
+    HTTP._connections._connect = told.connect
     found, trouble = None, None
     try:
         found = QUESTIONS[number]()
     except ConsulError as error:
         trouble = error
     finally:
-        ADAPTER.close()
-        while _Told.theirs:
-            _Told.theirs.pop().close()
+        HTTP.close()
+        told.close()
     if trouble is not None:
         assert len(str(trouble)) < 1000, "a message that fills the log"
         return trouble.kind
