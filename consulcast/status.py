@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
-from prometheus_client.core import Metric
-
 from consulcast import drains
 from consulcast.changes import Changes
 from consulcast.core import Core
@@ -25,6 +23,7 @@ from consulcast.registration import Registration
 from consulcast.registration_file import Held
 from consulcast.registrations import Registrations
 from consulcast.repairs import Repairs
+from consulcast.tally import Count, Times
 from consulcast.vip_status import VipStatus
 from consulcast.web.view import (
     AppState,
@@ -163,9 +162,9 @@ class Status:
         seen = self._speaker.seen()
         return {peer: (_messages(item.sent), _messages(item.received)) for peer, item in seen.items()}
 
-    def measured(self) -> Iterable[Metric]:
+    def measured(self) -> Iterable[Count | Times]:
         """What the parts count and time themselves."""
-        return self._instruments.collect()
+        return self._instruments.all()
 
     def info(self) -> SessionInfo | None:
         """The first peer's session; ``None`` before the first announcement."""

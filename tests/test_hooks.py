@@ -15,6 +15,7 @@ from consulcast.changes import Changes, Kind
 from consulcast.hooks import Hook, Hooks
 from consulcast.instruments import Instruments
 from consulcast.monitors.command import Command
+from consulcast.web.metrics import measured
 
 log = logging.getLogger("consulcast.test_hooks")
 
@@ -40,7 +41,7 @@ def counted(made: Instruments) -> tuple[float, float, float]:
     """Runs that passed, runs that failed, changes that were left out; as /metrics has them."""
     samples = {
         (sample.name, sample.labels.get("result", "")): sample.value
-        for metric in made.collect()
+        for metric in map(measured, made.all())
         for sample in metric.samples
         if sample.name.startswith("consulcast_hook_")
     }

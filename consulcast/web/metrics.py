@@ -6,19 +6,22 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 from flask import Blueprint, Response, request
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from consulcast import __version__
 from consulcast.consul.errors import KINDS
 from consulcast.executor.protocols import SessionState
 from consulcast.hub import in_turns
+from consulcast.tally import Count, Times
 from consulcast.web.view import ConsulView, View, VipState
 
 L = TypeVar("L", bound=tuple[str, ...])  # values of labels
@@ -31,6 +34,7 @@ def blueprint(view: View) -> Blueprint:
     urls = Blueprint("metrics", __name__)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Figures(view))
+    ProcessCollector(registry=registry)
 
     @urls.get("/metrics")
     def metrics() -> Response:
@@ -57,7 +61,7 @@ class Figures(Collector):
             yield from _consul(consul)
         repairs = {(kind,): number for kind, number in self._view.repairs().items()}
         yield counter("repairs", "Things found other than they should be, and repaired.", ("kind",), repairs)
-        yield from map(_slow, self._view.measured())
+        yield from map(measured, self._view.measured())
 
     def _apps_and_vips(self) -> Iterator[Metric]:
         found_apps, found = self._view.apps(), self._view.vips()
@@ -112,6 +116,19 @@ def gauge(name: str, what: str, labels: Sequence[str], values: Mapping[L, float]
 def counter(name: str, what: str, labels: Sequence[str], values: Mapping[L, float]) -> Metric:
     """Figures since the start; ``_total`` is added to the name."""
     return _filled(CounterMetricFamily(f"consulcast_{name}", what, labels=labels), values)
+
+
+def measured(figure: Count | Times) -> Metric:
+    """What a part has counted or timed itself."""
+    if isinstance(figure, Count):
+        values = {tuple(map(str, labels)): value for labels, value in figure.values.items()}
+        return counter(figure.name, figure.what, figure.labels, values)
+    family = HistogramMetricFamily(f"consulcast_{figure.name}", figure.what, labels=figure.labels)
+    bounds = [floatToGoString(bound) for bound in (*figure.bounds, float("inf"))]  # type: ignore[no-untyped-call]
+    for labels, counts in figure.values.items():
+        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        family.add_metric(tuple(map(str, labels)), buckets, figure.sums[labels])
+    return _slow(family)
 
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[L, float]) -> Metric:

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct, field
-from prometheus_client.core import Metric
 
 from consulcast.changes import Changes
 from consulcast.drains import Drain
@@ -16,6 +15,7 @@ from consulcast.explain.explanation import Explanation, Unknown
 from consulcast.model import AppKey, IPAddress, Reason, Refused, Stale, Vip
 from consulcast.outlook import Outlook
 from consulcast.registration import Registration
+from consulcast.tally import Count, Times
 from consulcast.vip_status import DrainPhase
 
 
@@ -178,7 +178,7 @@ class View(Protocol):
     def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
         """BGP messages sent and received in every session that is up, as ExaBGP last told."""
 
-    def measured(self) -> Iterable[Metric]:
+    def measured(self) -> Iterable[Count | Times]:
         """What the parts count and time themselves."""
 
     def info(self) -> SessionInfo | None:

@@ -16,6 +16,7 @@ from consulcast.monitors.factory import Resources
 from consulcast.monitors.probe import Look, Probe
 from consulcast.monitors.runner import Monitors
 from consulcast.monitors.schedule import Defaults
+from consulcast.web.metrics import measured
 
 INTERVAL = 0.05
 
@@ -217,7 +218,7 @@ def test_looks_are_counted_by_result_and_timed_and_a_change_is_dated(world: Worl
     until(lambda: world.probe("exec:a").looks > 3)
     samples = {
         (sample.name, sample.labels.get("kind"), sample.labels.get("result")): sample.value
-        for metric in world.instruments.collect()
+        for metric in map(measured, world.instruments.all())
         for sample in metric.samples
     }
     assert samples["consulcast_monitor_looks_total", "exec", "passed"] >= 1

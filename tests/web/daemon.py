@@ -6,8 +6,6 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client.core import Metric
-
 from consulcast import drains
 from consulcast.changes import Changes
 from consulcast.drains import Drain, Target, UnknownTarget
@@ -19,6 +17,7 @@ from consulcast.model import AppKey, IPAddress, Reason, Refused, Source
 from consulcast.outlook import Outlook
 from consulcast.registration import Registration
 from consulcast.registry import Registry
+from consulcast.tally import Count, Times
 from consulcast.web.view import AppState, AppView, ConsulView, DrainView, Messages, SessionInfo, VipView
 from tests.policies import open_policy
 
@@ -125,8 +124,8 @@ class Daemon:
     def sent(self) -> Mapping[IPAddress, tuple[Messages, Messages]]:
         return {PEER.address: (Messages(open=1, update=5), Messages(keepalive=3))}
 
-    def measured(self) -> Iterable[Metric]:
-        return self.instruments.collect()
+    def measured(self) -> Iterable[Count | Times]:
+        return self.instruments.all()
 
     def info(self) -> SessionInfo | None:
         return self.session

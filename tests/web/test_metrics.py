@@ -75,7 +75,9 @@ def test_both_formats_are_spoken(client: FlaskClient) -> None:
 
 def test_what_the_parts_measure_is_shown_too(client: FlaskClient, daemon: Daemon) -> None:
     daemon.instruments.looked("http", False, 0.1)
-    assert figures(client)["monitor_looks_total{kind=http,result=failed}"] == 1
+    seen = figures(client)
+    assert seen["monitor_looks_total{kind=http,result=failed}"] == 1
+    assert seen["process_open_fds{}"] > 0
 
 
 def test_vip_that_is_not_announced_shows_why(client: FlaskClient, daemon: Daemon) -> None:

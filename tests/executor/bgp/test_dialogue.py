@@ -20,6 +20,7 @@ from consulcast.instruments import Instruments
 from consulcast.latency import Cause, Latency, What
 from consulcast.model import Route
 from consulcast.repairs import Kind, Repairs
+from consulcast.web.metrics import measured
 from tests.executor.bgp.exabgp import Fake
 from tests.executor.bgp.test_events import line
 from tests.executor.bgp.test_ledger import table
@@ -459,7 +460,7 @@ def hand(world: World, before: Route | None, after: Route | None) -> None:
 
 def updates(world: World) -> dict[str, float]:
     """The updates that are counted, by kind."""
-    samples = (sample for metric in world.instruments.collect() for sample in metric.samples)
+    samples = (sample for metric in map(measured, world.instruments.all()) for sample in metric.samples)
     return {one.labels["kind"]: one.value for one in samples if one.name == "consulcast_updates_total"}
 
 
