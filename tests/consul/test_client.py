@@ -216,9 +216,9 @@ def test_a_body_of_another_shape_is_garbage(answering: Answering, body: str | by
 def test_an_answer_that_is_too_long_is_not_taken_in_and_its_connection_goes(
     answering: Answering, monkeypatch: pytest.MonkeyPatch, chunked: bool
 ) -> None:
-    monkeypatch.setattr("consulcast.consul.exchange.LONGEST", 20)
+    monkeypatch.setattr("consulcast.consul.exchange.LONGEST", 300)
     monkeypatch.setattr("consulcast.consul.exchange._PIECE", 4)
-    lengths = iter((18, 100, 18))
+    lengths = iter((18, 1000, 18))
 
     def answer(_: Request) -> bytes:
         body = json.dumps("x" * next(lengths))
