@@ -181,7 +181,7 @@ class Daemon:
 
         if not self._observe:
             self._device_events = DeviceEvents(
-                agent.vip_device, lambda: self._kernel.port, self._reconciler.disturbed, self._spawn
+                agent.vip_device, self._kernel.own_changes, self._reconciler.disturbed, self._spawn
             )
         self._programs = Programs()
         self._monitors = Monitors(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from consulcast.executor import ifaddr, routes
 from consulcast.executor.kernel import Kernel, link, no_device
-from consulcast.executor.protocols import Added, Found
+from consulcast.executor.protocols import Added, Found, KernelError
 from consulcast.executor.requests import Order, Refused, Requests
 from consulcast.model import Interface
 
@@ -134,8 +134,16 @@ class Addresses:
         """Have the kernel do all of these; returns what it refuses. Raises ``KernelError``."""
         if not orders:
             return {}
-        said = self._kernel.request(lambda requests: requests.order(list(orders.values())))
-        return {item: why for item, why in zip(orders, said, strict=True) if why is not None}
+        own = self._kernel.own_changes
+        own.expect(orders.values())
+        try:
+            said = self._kernel.request(lambda requests: requests.order(list(orders.values())))
+        except KernelError:
+            own.refused(orders.values())  # nobody knows which it has done: of these the events count
+            raise
+        refused = {item: why for item, why in zip(orders, said, strict=True) if why is not None}
+        own.refused(orders[item] for item in refused)
+        return refused
 
     def _see(self, index: int) -> _Seen:
         """Read the addresses, and the local routes of whole IPv6 prefixes once there may be any."""

@@ -9,14 +9,16 @@ import struct
 from collections.abc import Callable
 from socket import AF_UNSPEC
 
+from consulcast.executor import ifaddr
 from consulcast.executor.bgp.child import Spawn
 from consulcast.executor.kernel import UP, Link, link
 from consulcast.executor.netlink import Heard, Message, Subscription, Watcher, attributes
+from consulcast.executor.own_changes import OwnChanges
 from consulcast.repairs import Kind
 
 _NETLINK_ROUTE = 0
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-_NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _DELETE_ADDRESS = 16, 17, 20, 21
+_NEW_LINK, _DELETE_LINK = 16, 17
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _NAME = 3  # IFLA_IFNAME
@@ -26,10 +28,10 @@ _PAUSE = 0.05  # seconds; who clears a thousand addresses away takes about as lo
 class DeviceEvents:
     """Calls ``on_event`` with what has changed: an address, the device, or nobody knows (events were lost).
 
-    ``own`` is the port of our own netlink socket: what we change ourselves is no event.
+    ``own``: what we change ourselves is no event.
     """
 
-    def __init__(self, device: str, own: Callable[[], int], on_event: Callable[[Kind], None], spawn: Spawn) -> None:
+    def __init__(self, device: str, own: OwnChanges, on_event: Callable[[Kind], None], spawn: Spawn) -> None:
         self._device, self._own, self._on_event = device, own, on_event
         self._known: Link | None = None
         self.elsewhere = False  # whether an address of another device has changed since somebody set this to False
@@ -50,9 +52,9 @@ class DeviceEvents:
         return subscription
 
     def _take(self, heard: Heard) -> bool:
-        own = self._own() or None  # 0: not known yet, and the kernel's own number
-        kinds = {self._judge(message, own) for message in heard.messages} - {None}
+        kinds = {self._judge(message) for message in heard.messages} - {None}
         if heard.lost:
+            self._own.lost()
             self.elsewhere = True
             kinds.add(Kind.NETLINK)
             self._known = link(self._device)
@@ -61,13 +63,13 @@ class DeviceEvents:
                 self._on_event(kind)
         return bool(kinds)
 
-    def _judge(self, message: Message, own: int | None) -> Kind | None:
+    def _judge(self, message: Message) -> Kind | None:
         """Tell what a message is about, if it is any of our business."""
-        address = message.kind in (_NEW_ADDRESS, _DELETE_ADDRESS)
+        address = message.kind in (ifaddr.NEW, ifaddr.DELETE)
         if len(message.body) < (_ADDRESS if address else _LINK).size:
             return None  # not what the kernel says; the sweep looks in any case
         if address:
-            if message.sender == own:
+            if self._own.made(message.kind, message.sender, message.body):
                 return None
             if self._known is not None and _ADDRESS.unpack_from(message.body)[4] == self._known.index:
                 return Kind.ADDRESS

@@ -15,8 +15,7 @@ from consulcast.model import Interface
 NODAD, NOPREFIXROUTE = 0x02, 0x200  # IFA_F_…
 FOR_EVER = 0xFFFFFFFF  # INFINITY_LIFE_TIME
 
-GET = 22  # RTM_GETADDR
-_NEW, _DELETE = 20, 21
+NEW, DELETE, GET = 20, 21, 22  # RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR
 _HEAD = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _LIVES = struct.Struct("=IIII")  # struct ifa_cacheinfo: preferred, valid (seconds), created, updated
 _ADDRESS, _LOCAL, _LABEL, _CACHEINFO, _FLAGS, _PROTO = 1, 2, 3, 6, 8, 11  # IFA_…
@@ -81,12 +80,12 @@ def new(index: int, address: Interface, *, scope: int, flags: int, proto: int, l
         more += attribute(_LABEL, label.encode() + b"\0")
     if preferred != FOR_EVER:
         more += attribute(_CACHEINFO, _LIVES.pack(preferred, FOR_EVER, 0, 0))
-    return Order(_NEW, CREATE, _about(index, address, scope) + more)
+    return Order(NEW, CREATE, _about(index, address, scope) + more)
 
 
 def delete(index: int, address: Interface) -> Order:
     """Write the order to remove an address."""
-    return Order(_DELETE, 0, _about(index, address, 0))
+    return Order(DELETE, 0, _about(index, address, 0))
 
 
 def _about(index: int, address: Interface, scope: int) -> bytes:

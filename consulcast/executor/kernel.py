@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from gevent.threadpool import ThreadPool
 from msgspec import Struct
 
+from consulcast.executor.own_changes import OwnChanges
 from consulcast.executor.protocols import KernelError
 from consulcast.executor.requests import Refused, Requests
 from consulcast.model import Interface, IPAddress
@@ -73,10 +74,9 @@ class Kernel:
         self._pool = ThreadPool(1)
         self._ipr: Any = None
         self._requests: Requests | None = None
+        self.own_changes = OwnChanges(self._port)  # for those who hear of all
 
-    @property
-    def port(self) -> int:
-        """That of the socket which changes addresses, as the kernel's events name who caused them; 0: none yet."""
+    def _port(self) -> int:
         requests = self._requests
         return requests.port if requests is not None else 0
 

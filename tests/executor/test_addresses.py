@@ -14,6 +14,7 @@ from consulcast.executor import addresses, ifaddr, routes
 from consulcast.executor.addresses import OWNER_MARK, Addresses
 from consulcast.executor.ifaddr import IfAddress
 from consulcast.executor.kernel import Kernel, Link
+from consulcast.executor.own_changes import OwnChanges
 from consulcast.executor.protocols import Added, Found, KernelError
 from consulcast.executor.requests import Order, Refused
 from consulcast.model import Interface, Vip
@@ -39,6 +40,7 @@ class FakeKernel:
         self.refused: dict[Interface, int] = {}
         self.refuses_routes = 0
         self.down = ""
+        self.own_changes = OwnChanges(lambda: 0)
         self.sent: list[Sequence[Order]] = []
 
     # -- for ``Addresses``: the kernel, and its socket ---------------------------------------------------------
@@ -257,6 +259,21 @@ def test_kernel_that_cannot_be_asked_is_an_error_and_forgets_nothing(kernel: Fak
             call()
     kernel.down = ""
     assert table.owned() == {V4}
+
+
+def test_what_the_kernel_has_done_is_known_as_a_change_of_ours_and_what_it_refuses_is_not(
+    kernel: FakeKernel, table: Addresses
+) -> None:
+    other = vip("2001:db8:53::11/128")
+    kernel.refused = {other: errno.EPERM}
+    table.add({V6: "dns", other: "dns"})
+    ours, theirs = (kernel.sent[0][number].body for number in (0, 1))
+    assert kernel.own_changes.made(ifaddr.NEW, 0, ours)
+    assert not kernel.own_changes.made(ifaddr.NEW, 0, theirs)
+    kernel.down = "the kernel does not answer"
+    with pytest.raises(KernelError):
+        table.add({other: "dns"})
+    assert not kernel.own_changes.made(ifaddr.NEW, 0, theirs)
 
 
 class OldKernel(FakeKernel):

@@ -14,6 +14,7 @@ from consulcast.executor import device_events, netlink
 from consulcast.executor.device_events import DeviceEvents
 from consulcast.executor.kernel import Link
 from consulcast.executor.netlink import Heard, Message
+from consulcast.executor.own_changes import OwnChanges
 from consulcast.repairs import Kind
 
 OURS = 4242  # our own socket's port
@@ -39,7 +40,7 @@ class World:
         monkeypatch.setattr(device_events, "link", lambda name: self.device)
         monkeypatch.setattr(device_events, "Subscription", lambda *_: None)
         self.told: list[Kind] = []
-        self.events = DeviceEvents("vips0", lambda: OURS, self.told.append, gevent.spawn)
+        self.events = DeviceEvents("vips0", OwnChanges(lambda: OURS), self.told.append, gevent.spawn)
         self.events._subscribe()
 
     def hear(self, *messages: Message, lost: bool = False) -> list[Kind]:
@@ -159,7 +160,7 @@ def test_kernel_without_such_events_is_left_to_the_sweep(
         raise PermissionError("no")
 
     monkeypatch.setattr(device_events, "Subscription", refuse)
-    events = DeviceEvents("vips0", lambda: OURS, lambda kind: None, gevent.spawn)
+    events = DeviceEvents("vips0", OwnChanges(lambda: OURS), lambda kind: None, gevent.spawn)
     events.start()
     events.stop()
     assert "seen by the sweep" in caplog.text

@@ -22,7 +22,7 @@ from consulcast.consul.client import Client, Right
 from consulcast.consul.errors import ConsulError
 from consulcast.consul.join import Join
 from consulcast.consul.settings import settings_from
-from consulcast.executor import device_events, ifaddr, netlink, requests, routes
+from consulcast.executor import device_events, ifaddr, netlink, own_changes, requests, routes
 from consulcast.executor.bgp import events, relay
 from consulcast.executor.bgp.sessions import Sessions
 from consulcast.executor.kernel import Link
@@ -262,7 +262,7 @@ def message(kind: int, body: bytes) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body + bytes(-len(body) % 4)
 
 
-DEVICE = device_events.DeviceEvents("lo", lambda: 7, lambda kind: None, cast(Any, None))
+DEVICE = device_events.DeviceEvents("lo", own_changes.OwnChanges(lambda: 7), lambda kind: None, cast(Any, None))
 INET = bytes([socket.AF_INET6, 10, 0, 0]) + struct.pack(">HH", 53, 0) + bytes(64)
 KERNEL_SEEDS = (
     message(20, INET + struct.pack("=HHB3x", 5, 11, 1)) + message(20, INET) + message(3, bytes(4)),
