@@ -127,12 +127,19 @@ def listening(host: Host, ports: Sequence[int]) -> Process:
 
 
 class Site:
-    """A router with a tap, and places (hosts with a Consul agent) that are linked to it."""
+    """A router with a tap, and places (hosts with a Consul agent) that are linked to it.
 
-    def __init__(self, lab: Lab, places: int, *, consul: Mapping[str, object] | None = None) -> None:
+    Each place is a datacenter of its own, or ``together`` of them are one: the first one's Consul is the server.
+    """
+
+    def __init__(self, lab: Lab, places: int, *, consul: Mapping[str, object] | None = None, together: int = 1) -> None:
         tor = lab.host("tor")
+        tor.sysctl("net.ipv4.ip_forward", 1)
         self.tap = UpdateTap(tor)
-        self.places = [Place(lab, tor, number, consul) for number in range(places)]
+        self.places: list[Place] = []
+        for number in range(places):
+            server = self.places[number - number % together] if number % together else None
+            self.places.append(Place(lab, tor, number, consul, server, shared=together > 1))
         self.bird = Bird(tor, ROUTER_AS, [Peer(place.address, place.asn, name=place.session) for place in self.places])
 
     def wait_established(self) -> None:
@@ -150,9 +157,21 @@ class Site:
 
 
 class Place:
-    """A host wired to the router by its own link, with a Consul agent."""
+    """A host wired to the router by its own link, with a Consul agent.
 
-    def __init__(self, lab: Lab, tor: Host, number: int, consul: Mapping[str, object] | None = None) -> None:
+    The agent is a client of ``server``'s, or a datacenter of its own, which clients can join if it is ``shared``.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        tor: Host,
+        number: int,
+        consul: Mapping[str, object] | None = None,
+        server: Place | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
         self.number, self.asn, self.session = number, FIRST_AS + number, f"s{number}"
         self.address, self.router = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
         self.prefix = f"203.0.113.{number + 1}/32"
@@ -160,7 +179,13 @@ class Place:
         ends = [f"{self.address}/30", f"{self.router}/30"]
         self.address6 = f"2001:db8:0:{number:x}::1"
         lab.link(self.host, tor, *ends, f"{self.address6}/64", f"2001:db8:0:{number:x}::2/64")
-        self.consul = ConsulAgent(self.host, config=consul)
+        config = dict(consul or {})
+        if shared:
+            self.host.route("default", via=self.router)
+            config["bind_addr"] = self.address
+        if server is not None:
+            config |= {"server": False, "bootstrap_expect": 0, "retry_join": [server.address], "retry_interval": "1s"}
+        self.consul = ConsulAgent(self.host, config=config, persistent=server is not None)
         self.agent = agent_connection(self.consul)  # kept open: a new one for each write would be measured too
         self.http = HostConnection(self.host, "127.0.0.1", 8080, 10)  # to the program's own endpoint; kept open too
         self.run_dir = lab.dir / f"run-{number}"
