@@ -12,6 +12,7 @@ is up.
 from __future__ import annotations
 
 import http.client
+import re
 import select
 import socket
 import struct
@@ -45,19 +46,17 @@ class Poll:
 
 
 def has_tag(catalog: bytes, service: str) -> bool:
-    """Tell whether a service is there with our tag. Consul writes the fields of each in one order, without spaces."""
-    begin = catalog.find(b'"%s":{"ID":' % service.encode())
-    return begin >= 0 and catalog.find(b'"enable_gocast"', begin, catalog.find(b'"Meta":', begin)) >= 0
+    """Tell whether a service is there with our tag. Consul writes each one's fields in one order; in -dev, indented."""
+    own = re.search(rb'"%s":\s*\{\s*"ID":' % re.escape(service.encode()), catalog)
+    return own is not None and catalog.find(b'"enable_gocast"', own.end(), catalog.find(b'"Meta":', own.end())) >= 0
 
 
 def has_failed(health: bytes, service: str) -> bool:
     """Tell whether one of a service's checks does not pass. A check's status stands before its service."""
-    own, at = b'"ServiceID":"%s"' % service.encode(), 0
-    while (at := health.find(own, at)) >= 0:
-        status = health.rfind(b'"Status":"', 0, at) + len(b'"Status":"')
-        if not health.startswith(b'passing"', status):
+    for own in re.finditer(rb'"ServiceID":\s*"%s"' % re.escape(service.encode()), health):
+        status = health.rfind(b'"Status":', 0, own.start()) + len(b'"Status":')
+        if not health[status : status + 12].lstrip().startswith(b'"passing"'):
             return True
-        at += len(own)
     return False
 
 

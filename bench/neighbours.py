@@ -21,7 +21,7 @@ from bench.parts import Part, Run
 from bench.processes import work
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Side, Site, laboratory
+from bench.world import Agents, Place, Side, Site, laboratory
 from integration.lab import Process
 
 NODES = 500
@@ -86,7 +86,7 @@ def play(run: Run) -> None:
     costs: list[list[Cell]] = []
     with laboratory() as lab:
         run.say("two datacenters begin")
-        site = Site(lab, 2 * HOSTS, together=HOSTS)
+        site = Site(lab, 2 * HOSTS, Agents(together=HOSTS))
         sides = [place.consulcast(site.tap) for place in site.places]
         site.wait_established()
         for side in sides:

@@ -14,7 +14,7 @@ from bench.population import Member, consul_monitored, mixed, port_monitored, po
 from bench.processes import Work, frames, memory, work
 from bench.report import Cell, Table
 from bench.scale import SIZES
-from bench.world import Place, Site, laboratory, listening, populate
+from bench.world import Agents, Place, Site, laboratory, listening, populate
 from integration.lab.forks import descendants, drain, forks
 
 SETTLE, SECONDS, LEAST = 8.0, 60.0, 30.0  # half a minute holds one of each thing that is done by the half minute
@@ -132,7 +132,8 @@ def play(run: Run) -> None:
     """Measure."""
     kinds = {key: kind for key, kind in KINDS.items() if run.wants(f"rest@{key}")}
     with laboratory() as lab:
-        site = Site(lab, len(kinds), consul={"log_level": "DEBUG"})  # which logs every request
+        # The log of that level has every request. In development mode Consul's answers were half as long again.
+        site = Site(lab, len(kinds), Agents({"log_level": "DEBUG"}, persistent=True))
         run.say("the apps come")
         resting = _populated(site, [apps for _, apps in kinds.values()])
         time.sleep(SETTLE)
