@@ -1,4 +1,4 @@
-"""``make bench``: play the parts one after the other, and put what they found where docs/performance.md shows it."""
+"""``make bench``: play the parts one after the other, and put what they found where the pages of docs/ show it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,29 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from bench import batches, fleet, latency, machine, memory, neighbours, rest, routes, scale, start
-from bench.parts import Part, Run, play, select
+from bench import (
+    batches,
+    endpoints,
+    fleet,
+    latency,
+    machine,
+    memory,
+    neighbours,
+    paper,
+    profile,
+    rest,
+    routes,
+    scale,
+    start,
+)
+from bench.parts import Chosen, Part, Purse, Run, listed, play, select
 from bench.report import Result, filled, machines, targets
 
-# In this order. A new part: a module with a PART, its name here, and its place on the page.
+# In this order. A new part: a module with a PART, its name here, and its place on a page.
 PARTS: tuple[Part, ...] = (
     latency.PART,
     scale.PART,
@@ -26,41 +42,44 @@ PARTS: tuple[Part, ...] = (
     memory.PART,
     neighbours.PART,
     fleet.PART,
+    endpoints.PART,
+    profile.PART,
 )
 
 TOTAL = 890.0  # seconds that all of them have together
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, DATA = "performance.md", "performance.json"
+DATA = "performance.json"
+PAGES = {"performance.md": {part.name for part in PARTS} - {"endpoints"} | {"targets", "machine"}}
+PAGES["scale.md"] = {"endpoints", "paper"}
 
 
 def main() -> int:
     """Measure; returns the exit status: 1 if a part failed."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    listed = ", ".join(f"{part.name} ({part.budget:g} s)" for part in PARTS)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all by default: {listed}")
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description=__doc__,
+        epilog=f"parts, with the time that each has, and their measures:\n{listed(PARTS)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="parts or measures (or patterns); all by default")
     parser.add_argument("--rounds", type=int, default=100, help="samples of each measure and side (default 100)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and table to FILE")
-    parser.add_argument("--print", action="store_true", help="print alone; leave the page as it is")
+    parser.add_argument("--print", action="store_true", help="print alone; leave the pages as they are")
+    parser.add_argument("--publish", action="store_true", help="put parts that are named on the pages, too")
     options = parser.parse_args()
     try:
-        chosen = select(PARTS, options.parts)
+        chosen = select(PARTS, options.names)
     except LookupError as error:
         parser.error(str(error))
     if os.geteuid() != 0:
         sys.exit("bench needs root: it makes network namespaces")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
-    described = machine.describe()
-    runs = []
+    # The figures of a page are of one run. What is named by itself gets there when that is asked for, and is told by
+    # its date; a part of which some measures only were played never does.
+    shown = not options.print and (options.publish or not options.names)
     try:
-        end = time.monotonic() + TOTAL
-        for part in chosen:
-            run = play(part, max(2, options.rounds), machine.load, end - time.monotonic())
-            run.result.machine, run.result.at = described, datetime.datetime.now().isoformat(timespec="seconds")
-            runs.append(run)
-            _show(run.result)
-            if not options.print:
-                publish(run, DOCS)
+        runs = _played(chosen, max(2, options.rounds), shown)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -74,6 +93,20 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _played(chosen: list[Chosen], rounds: int, shown: bool) -> list[Run]:
+    described, began = machine.describe(), datetime.datetime.now().isoformat(timespec="minutes")
+    runs, purse = [], Purse(chosen, TOTAL, time.monotonic())
+    for number, one in enumerate(chosen):
+        run = play(one, rounds, machine.load, purse.budget(number, time.monotonic()))
+        run.result.machine, run.result.run = described, f"{began.replace('T', ' ')}, {machine.commit()}"
+        run.result.at = datetime.datetime.now().isoformat(timespec="seconds")
+        runs.append(run)
+        _show(run.result)
+        if shown and one.measures is None:
+            publish(run, DOCS)
+    return runs
+
+
 def _show(result: Result) -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
@@ -81,19 +114,29 @@ def _show(result: Result) -> None:
 
 
 def publish(run: Run, docs: Path) -> None:
-    """Put what a part has found into the data, and the page and its pictures in step with them."""
+    """Put what a part has found into the data, and the pages and pictures in step with them."""
     data = docs / DATA
     known = json.loads(data.read_text()) if data.exists() else {}
     known[run.result.part] = run.result.data()
-    order = [part.name for part in PARTS if part.name in known]
-    results = [Result.of(known[name]) for name in order]
-    data.write_text(json.dumps({name: known[name] for name in order}, indent=1, ensure_ascii=False) + "\n")
-    blocks = {result.part: result.markdown() for result in results}
-    blocks |= {"targets": targets(results), "machine": machines(results)}
-    page = docs / PAGE
-    page.write_text(filled(page.read_text(), blocks))
+    known = {part.name: known[part.name] for part in PARTS if part.name in known}
+    data.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    every = blocks(known)
+    for name, theirs in PAGES.items():
+        page = docs / name
+        page.write_text(filled(page.read_text(), {key: text for key, text in every.items() if key in theirs}))
     for name, picture in run.pictures.items():
         (docs / "images" / name).write_text(picture)
+
+
+def blocks(known: Mapping[str, Any]) -> dict[str, str]:
+    """Return what stands on the pages, by the names of the places: all of it is made of the data alone."""
+    results = [Result.of(data) for data in known.values()]
+    found = {result.part: result.markdown() for result in results}
+    found |= {"targets": targets(results), "machine": machines(results)}
+    fleet_found = next((result for result in results if result.part == fleet.PART.name), None)
+    if fleet_found is not None:
+        found["paper"] = paper.markdown(fleet_found.facts)
+    return found
 
 
 if __name__ == "__main__":

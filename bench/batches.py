@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from bench import arrivals
+from bench import arrivals, mixture
 from bench.feeder import Feeder
 from bench.parts import Part, Run
-from bench.population import consul_monitored, definitions, mixed, ports, prefixes, with_tags
+from bench.population import consul_monitored, definitions, prefixes, with_tags
 from bench.report import Cell, Table
-from bench.scale import SIZES
-from bench.world import FIRST_AS, ROUTER_AS, Place, Site, laboratory, listening, populate
+from bench.world import FIRST_AS, ROUTER_AS, Place, Site, laboratory, populate
 
 APPS = 1000
 TAGS = 30
@@ -24,12 +23,6 @@ ROUNDS = 3
 OF_TARGETS = ("first good answer → all announced", "all fail → all withdrawn")
 QUIET = 3.0  # seconds in which consulcast's budget of questions grows again
 
-STARTS = Table(
-    "From the start of the daemon to the last UPDATE, of mixed apps that Consul has already",
-    ("apps", "seconds", "first UPDATE, s", "first → last, s"),
-    [],
-    "Half Consul-monitored, a quarter port-monitored, a tenth with NAT, both address families. Byte code is warm.",
-)
 BATCHES_NOTE = """\
 *ExaBGP alone* is the same pinned ExaBGP in consulcast's launcher, fed with the same
 commands by a program that does nothing else (`bench/feeder.py`), in turn in the same run. The first good answer: Consul
@@ -43,34 +36,17 @@ def play(run: Run) -> None:
     with laboratory() as lab:
         site = Site(lab, 3)
         first, second, third = site.places
-        alone = Feeder(
-            third.host, [third.address], [third.router], (FIRST_AS + 2, ROUTER_AS), third.address6, third.run_dir
-        )
-        site.bird.wait_established(third.session)
-        _starts(run, site, first)
-        batches = Batches(run, site, second, alone)
-        try:
-            batches.play()
-        finally:
-            batches.report()
-
-
-def _starts(run: Run, site: Site, place: Place) -> None:
-    rows: list[list[Cell]] = []
-    members = mixed(SIZES[-1], place.number)
-    listening(place.host, ports(members))
-    for size in SIZES:
-        run.say(f"start with {size} apps")
-        populate({place: members[:size]})
-        wanted = prefixes(members[:size])
-        site.tap.clear()
-        after = time.time_ns()
-        daemon = place.daemon()
-        took = arrivals.wait(site.tap, wanted, announced=True, after=after)
-        first = min(update.at for update in site.tap.updates() if update.announced & wanted)
-        rows.append([size, took, (first - after) / 1e9, took - (first - after) / 1e9])
-        daemon.stop()
-    run.add(replace(STARTS, rows=rows))
+        if run.wants(*OF_A_THOUSAND):
+            alone = Feeder(
+                third.host, [third.address], [third.router], (FIRST_AS + 2, ROUTER_AS), third.address6, third.run_dir
+            )
+            site.bird.wait_established(third.session)
+            batches = Batches(run, site, second, alone)
+            try:
+                batches.play()
+            finally:
+                batches.report()
+        mixture.play(run, site, first)
 
 
 class Batches:
@@ -87,18 +63,23 @@ class Batches:
     def play(self) -> None:
         """Play all of it."""
         populate({self._place: self._members})
-        for done in self._run.turns(ROUNDS, 0.6, least=1):
+        for done in self._run.turns(ROUNDS if self._run.wants("first-answer", "all-fail") else 1, 0.45, least=1):
             self._run.say(f"round {done + 1} with {APPS} apps")
             if done:
                 self._daemon.stop()
             self._first_answer("first good answer → all announced")
             self._alone_once()
-            self._fail_and_recover()
-            self._alone_once()
-        self._run.say("all tags change")
-        self._retag()
-        self._run.say(f"{TAGS} tags each")
-        self._many_tags()
+            if self._run.wants("all-fail"):
+                self._fail_and_recover()
+                self._alone_once()
+        if self._run.wants("all-tags"):
+            self._run.say("all tags change")
+            self._retag()
+        self._daemon.stop()
+        if self._run.wants("many-tags"):
+            self._run.say(f"{TAGS} tags each")
+            self._many_tags()
+            self._daemon.stop()
 
     def report(self) -> None:
         """Report what there is."""
@@ -146,7 +127,6 @@ class Batches:
         self._place.consul.reconfigure(definitions(changed))
         took = arrivals.wait(self._site.tap, prefixes(changed), announced=True, after=after)
         told = sum(len(update.announced) for update in self._site.tap.updates())
-        self._daemon.stop()
         began = time.monotonic()
         populate({self._place: self._members})
         self._retagged[f"all tags change → all announced anew ({told:,} routes told)"] = took
@@ -177,4 +157,5 @@ class Batches:
         self._place.agent.getresponse().read()
 
 
-PART = Part("batches", "Many at once", 120, play)
+OF_A_THOUSAND = ("first-answer", "all-fail", "all-tags", "many-tags")
+PART = Part("batches", "Many at once", 105, play, (*OF_A_THOUSAND, *mixture.MEASURES))

@@ -2,7 +2,8 @@
 
 Two raw long polls, one BGP session, one listening socket, one netlink socket that tells of closed sockets, one
 ``select``. No registry, no address on the host, no care of any kind: it
-believes every answer. What consulcast takes longer than this is the price of its care.
+believes every answer, and looks in it for its own service's bytes alone, however much else it holds. What consulcast
+takes longer than this is the price of its care.
 
 Run as ``python -m bench.floor CONSUL_PORT NODE SERVICE PREFIX ROUTER LOCAL ASN``; it prints ``ready`` when the session
 is up.
@@ -11,13 +12,12 @@ is up.
 from __future__ import annotations
 
 import http.client
-import json
+import re
 import select
 import socket
 import struct
 import sys
 import urllib.parse
-from typing import Any
 
 from bench import bgp
 
@@ -36,13 +36,28 @@ class Poll:
         wait = "" if self.index == "0" else f"?index={self.index}&wait=30s"
         self.connection.request("GET", self.path + wait)
 
-    def answer(self) -> Any:
-        """Read the answer, ask again, and return it."""
+    def answer(self) -> bytes:
+        """Read the answer, ask again, and return it as it came."""
         response = self.connection.getresponse()
         body = response.read()
         self.index = response.headers["X-Consul-Index"]
         self.ask()
-        return json.loads(body)
+        return body
+
+
+def has_tag(catalog: bytes, service: str) -> bool:
+    """Tell whether a service is there with our tag. Consul writes each one's fields in one order; in -dev, indented."""
+    own = re.search(rb'"%s":\s*\{\s*"ID":' % re.escape(service.encode()), catalog)
+    return own is not None and catalog.find(b'"enable_gocast"', own.end(), catalog.find(b'"Meta":', own.end())) >= 0
+
+
+def has_failed(health: bytes, service: str) -> bool:
+    """Tell whether one of a service's checks does not pass. A check's status stands before its service."""
+    for own in re.finditer(rb'"ServiceID":\s*"%s"' % re.escape(service.encode()), health):
+        status = health.rfind(b'"Status":', 0, own.start()) + len(b'"Status":')
+        if not health[status : status + 12].lstrip().startswith(b'"passing"'):
+            return True
+    return False
 
 
 HTTP_PORT = 8080
@@ -116,10 +131,9 @@ def main() -> None:
                 wanted, up = asked
                 session.sendall(bgp.announcement(wanted, int(asn), local) if up else bgp.withdrawal(wanted))
         if catalog.connection.sock in readable:
-            services = (catalog.answer() or {}).get("Services", {})
-            tagged = service in services and "enable_gocast" in services[service]["Tags"]
+            tagged = has_tag(catalog.answer(), service)
         if health.connection.sock in readable:
-            failing = any(check["ServiceID"] == service and check["Status"] != "passing" for check in health.answer())
+            failing = has_failed(health.answer(), service)
         if (tagged and not failing) is not announced:
             announced = not announced
             session.sendall(announce if announced else withdraw)

@@ -31,6 +31,22 @@ def describe() -> str:
     )
 
 
+def commit() -> str:
+    """Name the commit that is measured, and say so if the files are not as it has them (those in docs/ aside)."""
+    where = Path(__file__).parents[1]
+    try:
+        head = _git(where, "rev-parse", "--short=8", "HEAD")
+        changed = _git(where, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    except (OSError, subprocess.SubprocessError):
+        return "commit unknown"
+    return f"commit {head}{' with changes' if changed else ''}"
+
+
+def _git(where: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", where, *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
 def load() -> float:
     """Return the load average over a minute."""
     return os.getloadavg()[0]

@@ -14,9 +14,10 @@ from bench.report import Cell, Table
 from bench.world import Place, Site, laboratory, populate
 from integration.lab.forks import descendants
 
-APPS, EVENTS, WARM = 1000, 50_000, 10_000
+APPS, EVENTS, FILLED = 1000, 50_000, 10_000
+STEPS = (2_000, 5_000, FILLED, 20_000, 30_000, 40_000, EVENTS)  # events after which it is looked at
 OVER_HTTP = 10  # registrations in each round of events
-SETTLE = 3.0
+SETTLE, STILL, AT_MOST = 2.0, 0.1, 12.0  # seconds; MiB; seconds
 NOISE = 1.0  # MiB by which the allocator's own figures go up and down
 HEAD = ("MiB", "daemon, RSS", "daemon, PSS", "ExaBGP, RSS", "ExaBGP, PSS", "PSS together", "together, alone on a host")
 NOTE = f"""\
@@ -24,52 +25,74 @@ ExaBGP's figures include its relay. PSS counts what processes share in equal par
 is one) make it smaller; the last column counts each page of memory once, whoever else has it, and is what the targets
 are held to. An event is a change of one app that consulcast acts on, the real way: through Consul's checks (all apps
 fail and recover, again and again, as quickly as consulcast asks), and {OVER_HTTP} registrations over HTTP and their end
-in each round, until there are {EVENTS:,} or the time is over. The first {WARM:,} fill what is bounded: the journal, the
-history of each VIP."""
+in each round, until there are {EVENTS:,} or the time is over. Growth is counted twice: from the row *0 events*, where
+all apps were announced and nothing has changed for {SETTLE:g} s, and from the row after {FILLED:,}, when what is
+bounded (the journal, the history of each VIP) is full."""
 
 
 def play(run: Run) -> None:
     """Measure."""
-    rows: list[list[Cell]] = []
-    alone: dict[str, float] = {}
     with laboratory() as lab:
         site = Site(lab, 1)
         (place,) = site.places
         first = place.daemon()  # writes byte code, if there is none: compiling would be in the figures
         site.wait_established()
         first.stop()
-        daemon = place.daemon().process.pid
+        scales = Scales(place.daemon().process.pid)
         site.wait_established()
-        exabgp = descendants(daemon)
-
-        def note(what: str) -> None:
-            time.sleep(SETTLE)
-            ours, theirs = memory([daemon]), memory(exabgp)
-            alone[what] = frames([daemon, *exabgp])
-            rows.append([what, ours.rss, ours.pss, theirs.rss, theirs.pss, ours.pss + theirs.pss, alone[what]])
-
         try:
-            note("no apps")
+            scales.note("no apps")
             members = consul_monitored(APPS, place.number)
             for size in (100, APPS):
                 populate({place: members[:size]})
-                arrivals.wait(site.tap, prefixes(members[:size]), announced=True, after=0)
-                note(f"{size:,} apps")
-            done, due = 0, WARM
-            longest = 0.0
-            while done < EVENTS and run.left() > longest + 2 * SETTLE:
-                run.say(f"{done:,} events")
-                began = time.monotonic()
-                done += _round(site, place, prefixes(members))
-                longest = max(longest, time.monotonic() - began)
-                if due <= done < EVENTS:
-                    note(f"… after {done:,} events")
-                    due += WARM
-            if f"… after {done:,} events" not in alone:
-                note(f"… after {done:,} events")
+                arrivals.wait(site.tap, prefixes(members[:size]), announced=True, after=0, deadline=60.0)
+                scales.note(f"{size:,} apps", at_most=AT_MOST)
+            if run.wants("events"):
+                _events(run, site, place, prefixes(members), scales)
         finally:
-            run.add(Table("Memory", HEAD, rows, NOTE))
-            _targets(run, alone)
+            run.add(Table("Memory", HEAD, scales.rows, NOTE))
+            _targets(run, scales)
+
+
+class Scales:
+    """Weighs the daemon and ExaBGP; keeps the rows of the table."""
+
+    def __init__(self, daemon: int) -> None:
+        self._daemon = daemon
+        self.rows: list[list[Cell]] = []
+        self.alone: dict[str, float] = {}
+        self.after: dict[int, float] = {}  # the same, by the number of events
+
+    def note(self, what: str, events: int | None = None, at_most: float = SETTLE) -> None:
+        """Weigh them when they have settled, that is when ``SETTLE`` seconds have changed nothing."""
+        everyone = [self._daemon, *descendants(self._daemon)]
+        end, before, now = time.monotonic() + at_most, -1.0, 0.0
+        while abs(now - before) > STILL:
+            before = now
+            time.sleep(SETTLE)
+            now = frames(everyone)
+            if time.monotonic() >= end:
+                break
+        ours, theirs = memory(everyone[:1]), memory(everyone[1:])
+        self.alone[what] = now
+        self.rows.append([what, ours.rss, ours.pss, theirs.rss, theirs.pss, ours.pss + theirs.pss, now])
+        if events is not None:
+            self.after[events] = now
+
+
+def _events(run: Run, site: Site, place: Place, wanted: set[str], scales: Scales) -> None:
+    done, longest = 0, 0.0
+    scales.note("… 0 events", 0)
+    for step in STEPS:
+        while done < step and run.left() > longest + 2 * SETTLE:
+            run.say(f"{done:,} events")
+            began = time.monotonic()
+            done += _round(site, place, wanted)
+            longest = max(longest, time.monotonic() - began)
+        if done not in scales.after:
+            scales.note(f"… after {done:,} events", done)
+    if done < EVENTS:
+        run.short(f"{done:,} of {EVENTS:,} events in time")
 
 
 def _round(site: Site, place: Place, wanted: set[str]) -> int:
@@ -88,16 +111,20 @@ def _round(site: Site, place: Place, wanted: set[str]) -> int:
     return 2 * len(wanted) + 2 * OVER_HTTP
 
 
-def _targets(run: Run, alone: dict[str, float]) -> None:
+def _targets(run: Run, scales: Scales) -> None:
+    alone, after = scales.alone, scales.after
+    many = f"{APPS:,} apps"
     if "100 apps" in alone:
-        run.target("memory of daemon and ExaBGP with 100 apps", 75.0, alone["100 apps"], "MiB")
-    if f"{APPS:,} apps" in alone:
-        run.target(f"… its growth to {APPS:,} apps", 15.0, alone[f"{APPS:,} apps"] - alone["100 apps"], "MiB")
-    after = [what for what in alone if what.startswith("…")]
-    if len(after) > 1:
-        grown = alone[after[-1]] - alone[after[0]]
-        what = f"… its growth from {after[0].removeprefix('… after ')} to {after[-1].removeprefix('… after ')}"
-        run.target(what, NOISE, grown, "MiB", "none, but for the allocator's noise")
+        run.target(
+            "memory of daemon and ExaBGP with 100 apps", 75.0, alone["100 apps"], "MiB", "each page counted once"
+        )
+    if many in alone:
+        run.target(f"… its growth to {many}", 15.0, alone[many] - alone["100 apps"], "MiB")
+    last = max(after, default=0)
+    for begin in (0, min((events for events in after if events >= FILLED), default=last)):
+        if begin in after and begin < last:
+            what = f"… its growth from {begin:,} events to {last:,}"
+            run.target(what, NOISE, after[last] - after[begin], "MiB", "none, but for the allocator's noise")
 
 
-PART = Part("memory", "Memory", 110, play)
+PART = Part("memory", "Memory", 90, play, ("apps", "events"))

@@ -1,8 +1,9 @@
 """The part ``neighbours``: the same beside 500 nodes whose checks change all the time, and in a quiet datacenter.
 
-Two hosts, each with a Consul of its own and the daemon. Into one Consul the checks of 500 other nodes are written
-(integration/flapping.py). Failures and recoveries on both hosts in turn, at random times, at ever more changes of the
-neighbours; then a rest, in which what it costs is counted.
+Two datacenters of real Consul agents, each a server and its clients, the daemon on every host. Into the busy one the
+checks of 500 other nodes are written (integration/flapping.py). Failures and recoveries on hosts of both by turns, at
+random times, at ever more changes of the neighbours; the last host of each has none of its own: what the neighbours
+cost is counted there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.measures import critical_to_withdraw, passing_to_announce, tag_to_announce
@@ -20,19 +21,27 @@ from bench.parts import Part, Run
 from bench.processes import work
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Side, Site, laboratory
+from bench.world import Agents, Place, Side, Site, laboratory
+from integration.lab import Process
 
 NODES = 500
-RATES = (100, 500)  # neighbours' changes per second
-SETTLE, REST = 3.0, 30.0  # seconds
-EVENTS = 40  # of both sides, at each rate
-GAP = (0.5, 1.0)  # seconds between two events, at random: a limit on answers has a rhythm of its own
-HEAD = ("ms", "neighbours' changes/s", "datacenter", "rounds", "median", "p95", "p99", "max")
+RATES = (20, 100, 500)  # neighbours' changes per second
+HOSTS = 6  # of a datacenter
+SETTLE = 4.0  # seconds
+CYCLES = 20  # at each rate; in each, every host but the last has one event
+GAP = (0.05, 0.25)  # seconds between two events, of any host, at random: a limit on answers has a rhythm of its own
+HEAD = ("ms", "neighbours' changes/s", "datacenter", "events", "median", "p95", "p99", "max")
 NOTE = f"""\
-Critical → withdraw and passing → announce together. {NODES} nodes, each with a service and a check, are written to the
-catalog of the busy host's own Consul, which is one agent with its server; the quiet host's gets nothing of it."""
-COST_HEAD = ("at rest", "datacenter", "daemon, CPU %", "Consul, CPU %", "requests/min", "of them catalog", "health")
-COST_NOTE = f"{REST:.0f} s without an event of its own, beside {RATES[-1]} changes of neighbours a second."
+Critical → withdraw and passing → announce together, on {HOSTS - 1} hosts of each datacenter; each host has one every
+{(HOSTS - 1) * sum(GAP):.1f} s or so. {NODES} nodes, each with a service and a check, are written to the catalog of the
+busy one. The changes per second are those that were reached."""
+COST_HEAD = (
+    *("neighbours' changes/s", "datacenter", "seconds", "daemon, CPU %", "its agent, CPU %", "the server, CPU %"),
+    *("requests/min", "of them catalog", "health"),
+)
+COST_NOTE = "Counted on a host without an event of its own. Per cent are of one core."
+MEDIAN, TAIL = 1.0, 8.0  # ms over the quiet datacenter
+LIMIT = 2 * 60.0  # requests per minute: what the limit of one answer per second leaves to both queries
 
 
 @dataclass(frozen=True)
@@ -41,90 +50,134 @@ class Moment:
 
     at: float
     daemon: float  # seconds of a processor
-    consul: float
+    agent: float
+    server: float
     asked: dict[str, int]  # answers of Consul, by query
+
+
+@dataclass
+class Datacenter:
+    """The hosts of one; the first one's Consul is the server, the last one has no events."""
+
+    places: Sequence[Place]
+    sides: Sequence[Side]
+
+    def moment(self) -> Moment:
+        """Count."""
+        place, side = self.places[-1], self.sides[-1]
+        text = place.host.run("curl", "-sf", "http://127.0.0.1:8080/metrics")
+        counts = re.findall(r'^consulcast_consul_query_returns_total\{query="(\w+)"\} (\S+)', text, re.MULTILINE)
+        asked = {query: int(float(count)) for query, count in counts}
+        daemon, agent, server = (
+            work([pid]).cpu for pid in (side.program.pid, place.consul.process.pid, self.server.pid)
+        )
+        return Moment(time.monotonic(), daemon, agent, server, asked)
+
+    @property
+    def server(self) -> Process:
+        """The Consul server."""
+        return self.places[0].consul.process
 
 
 def play(run: Run) -> None:
     """Measure."""
+    rates = [rate for rate in RATES if run.wants(f"neighbours@{rate}")]
+    rows: list[list[Cell]] = []
+    costs: list[list[Cell]] = []
     with laboratory() as lab:
-        site = Site(lab, 2)
-        quiet, busy = site.places
-        sides = {"quiet": quiet.consulcast(site.tap), "busy": busy.consulcast(site.tap)}
+        run.say("two datacenters begin")
+        site = Site(lab, 2 * HOSTS, Agents(together=HOSTS))
+        sides = [place.consulcast(site.tap) for place in site.places]
         site.wait_established()
-        for side in sides.values():
+        for side in sides:
             tag_to_announce(side)
-        rows: list[list[Cell]] = []
-        slowest = 0.0
-        for step, rate in enumerate(RATES):
-            with flapping(busy, rate):
+        sites = {
+            name: Datacenter(site.places[which : which + HOSTS], sides[which : which + HOSTS])
+            for name, which in (("quiet", 0), ("busy", HOSTS))
+        }
+        try:
+            for left, rate in zip(range(len(rates), 0, -1), rates, strict=True):
                 run.say(f"{rate} changes a second")
-                time.sleep(SETTLE)
-                share = 1 / (len(RATES) - step + 1.5)
-                took = _events(run, sides, share)
-                for name, samples in took.items():
-                    run.samples[f"{rate}/s, {name}"] = samples
-                    spread = Spread.of(samples)
-                    figures = (spread.count, spread.median, spread.p95, spread.p99, spread.most)
-                    rows.append(["fail and recover", rate, name, *figures])
-                slowest = Spread.of(took["busy"]).median - Spread.of(took["quiet"]).median
-                if rate == RATES[-1]:
-                    run.say("at rest")
-                    _rest(run, sides, {"quiet": quiet, "busy": busy})
-        run.result.tables.insert(0, Table("Beside busy neighbours", HEAD, rows, NOTE))
-        run.target(
-            f"beside {RATES[-1]} changes/s of neighbours, fail and recover: median over quiet", 3.0, slowest, "ms"
+                _at_rate(run, sites, rate, 1 / left, rows, costs)
+        finally:
+            run.add(Table("Beside busy neighbours", HEAD, rows, NOTE))
+            run.add(Table("What busy neighbours cost", COST_HEAD, costs, COST_NOTE))
+
+
+def _at_rate(
+    run: Run, sites: dict[str, Datacenter], rate: int, share: float, rows: list[list[Cell]], costs: list[list[Cell]]
+) -> None:
+    with flapping(sites["busy"].places[0], rate) as reached:
+        time.sleep(SETTLE)
+        begins = {name: site.moment() for name, site in sites.items()}
+        took = _events(run, sites, share)
+        ends = {name: site.moment() for name, site in sites.items()}
+        found = reached()
+    spreads = {name: Spread.of(samples) for name, samples in took.items()}
+    if found < 0.8 * rate:
+        run.short(f"this machine carries {found:.0f} changes a second where there should be {rate}")
+    for name, spread in spreads.items():
+        run.samples[f"fail and recover, {rate}/s, {name}"] = took[name]
+        told = round(found) if name == "busy" else 0
+        rows.append(
+            ["fail and recover", told, name, spread.count, *(spread.median, spread.p95, spread.p99, spread.most)]
         )
+        costs.append([told, name, *_cost(begins[name], ends[name])])
+    quiet, busy = spreads["quiet"], spreads["busy"]
+    what = f"beside {rate} changes/s of neighbours, fail and recover"
+    run.target(f"{what}: median over quiet", MEDIAN, busy.median - quiet.median, "ms")
+    tail = f"of {busy.count} events; p95 {busy.p95 - quiet.p95:+.2f} ms; none was set, this is critical → withdraw's"
+    run.target(f"{what}: p99 over quiet", TAIL, busy.p99 - quiet.p99, "ms", tail)
+    asked = costs[-1][COST_HEAD.index("requests/min")]
+    assert isinstance(asked, float)
+    run.target(f"beside {rate} changes/s of neighbours: requests to Consul per minute", LIMIT, asked, "", "the limit")
 
 
 @contextlib.contextmanager
-def flapping(place: Place, rate: float) -> Iterator[None]:
-    """Have neighbours' checks change in a place's Consul for as long as the block lasts."""
+def flapping(place: Place, rate: float) -> Iterator[Callable[[], float]]:
+    """Have neighbours' checks change in a place's Consul for as long as the block lasts.
+
+    Gives a function that says how many a second there have been.
+    """
     command = (sys.executable, "-m", "integration.flapping", place.consul.address, str(NODES), str(rate))
     process = place.host.spawn(*command, name="flapping")
     process.wait_line("^ready", 30.0)
-    try:
-        yield
+
+    def reached() -> float:
         turned = [int(line) for line in process.text().split()[1:]]
-        if turned[-1] < 0.8 * rate * len(turned):
-            raise RuntimeError(f"{turned[-1]} changes in {len(turned)} s: this machine does not carry {rate} a second")
+        return turned[-1] / len(turned) if turned else 0.0
+
+    try:
+        yield reached
     finally:
         process.kill()
 
 
-def _events(run: Run, sides: dict[str, Side], share: float) -> dict[str, list[float]]:
-    took: dict[str, list[float]] = {name: [] for name in sides}
-    for done in run.turns(EVENTS // 2 * 2, share):
+def _events(run: Run, sites: dict[str, Datacenter], share: float) -> dict[str, list[float]]:
+    took: dict[str, list[float]] = {name: [] for name in sites}
+    cycles = 0
+    for done in run.turns(CYCLES, share):
         measure = critical_to_withdraw if done % 2 == 0 else passing_to_announce
-        for name, side in sides.items():
-            time.sleep(random.uniform(*GAP))
-            took[name].append(measure(side))
-    if len(took["busy"]) % 2:  # the next begin with all well
-        for side in sides.values():
-            passing_to_announce(side)
+        for number in range(HOSTS - 1):
+            for name in sorted(sites, reverse=number % 2 == 1):
+                time.sleep(random.uniform(*GAP))
+                took[name].append(measure(sites[name].sides[number]))
+        cycles = done + 1
+    if cycles % 2:  # the next begin with all well
+        for site in sites.values():
+            for side in site.sides[:-1]:
+                passing_to_announce(side)
     return took
 
 
-def _rest(run: Run, sides: dict[str, Side], places: dict[str, Place]) -> None:
-    time.sleep(SETTLE)
-    begins = {name: _moment(side, places[name]) for name, side in sides.items()}
-    time.sleep(min(REST, max(run.left() - 3, 5.0)))
-    rows: list[list[Cell]] = []
-    for name, side in sides.items():
-        begin, end = begins[name], _moment(side, places[name])
-        seconds = end.at - begin.at
-        asked = {query: (count - begin.asked[query]) * 60 / seconds for query, count in end.asked.items()}
-        cpu = [100 * (end.daemon - begin.daemon) / seconds, 100 * (end.consul - begin.consul) / seconds]
-        rows.append(["", name, *cpu, sum(asked.values()), asked["catalog"], asked["health"]])
-    run.add(Table("What busy neighbours cost", COST_HEAD, rows, COST_NOTE))
+def _cost(begin: Moment, end: Moment) -> Iterator[Cell]:
+    seconds = end.at - begin.at
+    asked = {query: (count - begin.asked.get(query, 0)) * 60 / seconds for query, count in end.asked.items()}
+    yield round(seconds)
+    for then, now in ((begin.daemon, end.daemon), (begin.agent, end.agent), (begin.server, end.server)):
+        yield 100 * (now - then) / seconds
+    yield sum(asked.values())
+    yield from (asked["catalog"], asked["health"])
 
 
-def _moment(side: Side, place: Place) -> Moment:
-    text = place.host.run("curl", "-sf", "http://127.0.0.1:8080/metrics")
-    counts = re.findall(r'^consulcast_consul_query_returns_total\{query="(\w+)"\} (\S+)', text, re.MULTILINE)
-    asked = {query: int(float(count)) for query, count in counts}
-    consul = work([place.consul.process.pid]).cpu
-    return Moment(time.monotonic(), work([side.program.pid]).cpu, consul, asked)
-
-
-PART = Part("neighbours", "Busy neighbours", 120, play)
+PART = Part("neighbours", "Busy neighbours", 117, play, tuple(f"neighbours@{rate}" for rate in RATES))

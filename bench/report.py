@@ -56,7 +56,9 @@ class Result:
     load_begin: float = 0.0
     load_end: float = 0.0
     machine: str = ""
+    run: str = ""  # when the run began that it was played in, and of which commit
     at: str = ""  # when it ended, ISO 8601
+    facts: dict[str, float] = field(default_factory=dict)  # figures that a page computes with, by name
 
     def markdown(self) -> str:
         """Write all of it, without the title."""
@@ -93,13 +95,13 @@ def targets(results: Iterable[Result]) -> str:
 
 
 def machines(results: Iterable[Result]) -> str:
-    """Tell on which machine which part was played; usually one sentence."""
+    """Tell on which machine which part was played, and in which run; usually one sentence."""
     found: dict[str, list[str]] = {}
     for result in results:
-        found.setdefault(result.machine, []).append(result.part)
+        found.setdefault(f"{result.machine}. Run of {result.run}", []).append(result.part)
     if len(found) == 1:
-        return f"Measured on: {next(iter(found))}."
-    return "\n".join(f"- {', '.join(parts)}: {machine}." for machine, parts in found.items())
+        return f"Measured on: {next(iter(found))}; all of it in this one run."
+    return "\n".join(f"- {', '.join(parts)}: {where}." for where, parts in found.items())
 
 
 def filled(page: str, blocks: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
-"""Real watches of many nodes: ``python -m bench.watchers CONSUL FIRST COUNT RAMP``.
+"""Real watches of many nodes: ``python -m bench.watchers CONSUL FIRST COUNT RAMP WAIT``.
 
-For each of the nodes ``host-FIRST`` and on, the two watches that a daemon has, with the daemon's own code, started
-within RAMP seconds. Every ``EVERY`` seconds it prints, as JSON, what there was since the last line.
+For each of the nodes ``host-FIRST`` and on, the two watches that a daemon has, with the daemon's own code and WAIT
+seconds of patience, begun one after the other over RAMP seconds. Every ``EVERY`` seconds it prints, as JSON, what there
+was since the last line.
 """
 
 from gevent import monkey
@@ -29,7 +30,8 @@ EVERY = 0.1  # seconds
 class Fleet:
     """The watches, and counts of what they do."""
 
-    def __init__(self, consul: str) -> None:
+    def __init__(self, consul: str, pace: Pace) -> None:
+        self._pace = pace
         self._settings = settings_from({}, address=consul)
         self._watches: list[Watch[Any]] = []
         self.asked = self.answered = self.changed = self.errors = 0
@@ -48,7 +50,7 @@ class Fleet:
             ask, look = (partial(self._ask, query) for query in queries)
             heard, lost = partial(self._heard, name), partial(self._lost, name)
             self.blind.add(name)
-            watch: Watch[Any] = Watch(ask, heard, lost, _failed, Pace(), look=look, name=name)
+            watch: Watch[Any] = Watch(ask, heard, lost, _failed, self._pace, look=look, name=name)
             watch.start()
             self._watches.append(watch)
 
@@ -87,10 +89,11 @@ def _failed(error: BaseException) -> None:
 
 def main() -> None:
     """Watch until the end."""
-    consul, first, count, ramp = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    consul, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    ramp, wait = map(float, sys.argv[4:6])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    fleet = Fleet(consul)
+    fleet = Fleet(consul, Pace(wait=wait))
 
     def start() -> None:
         for number in range(first, first + count):

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from typing import Any
 
@@ -126,13 +126,34 @@ def listening(host: Host, ports: Sequence[int]) -> Process:
     return listener
 
 
+@dataclass(frozen=True)
+class Agents:
+    """How the Consul agents of a site run.
+
+    Each place's is a datacenter of its own, or those of ``together`` places are one: the first is its server. A server
+    runs in Consul's development mode, which spares the disk and answers in longer lines, or with its files, as real
+    ones do: ``persistent``.
+    """
+
+    config: Mapping[str, object] = field(default_factory=dict)
+    together: int = 1
+    persistent: bool = False
+
+
 class Site:
     """A router with a tap, and places (hosts with a Consul agent) that are linked to it."""
 
-    def __init__(self, lab: Lab, places: int, *, consul: Mapping[str, object] | None = None) -> None:
+    def __init__(self, lab: Lab, places: int, agents: Agents | None = None) -> None:
+        agents = agents or Agents()
         tor = lab.host("tor")
+        tor.sysctl("net.ipv4.ip_forward", 1)
         self.tap = UpdateTap(tor)
-        self.places = [Place(lab, tor, number, consul) for number in range(places)]
+        self.places: list[Place] = []
+        for number in range(places):
+            server = self.places[number - number % agents.together] if number % agents.together else None
+            self.places.append(Place(lab, tor, number, agents, server))
+        for place in self.places:
+            place.consul.wait_ready()
         self.bird = Bird(tor, ROUTER_AS, [Peer(place.address, place.asn, name=place.session) for place in self.places])
 
     def wait_established(self) -> None:
@@ -150,9 +171,9 @@ class Site:
 
 
 class Place:
-    """A host wired to the router by its own link, with a Consul agent."""
+    """A host wired to the router by its own link, with a Consul agent; ``server``: the place whose client it is."""
 
-    def __init__(self, lab: Lab, tor: Host, number: int, consul: Mapping[str, object] | None = None) -> None:
+    def __init__(self, lab: Lab, tor: Host, number: int, agents: Agents, server: Place | None) -> None:
         self.number, self.asn, self.session = number, FIRST_AS + number, f"s{number}"
         self.address, self.router = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
         self.prefix = f"203.0.113.{number + 1}/32"
@@ -160,7 +181,14 @@ class Place:
         ends = [f"{self.address}/30", f"{self.router}/30"]
         self.address6 = f"2001:db8:0:{number:x}::1"
         lab.link(self.host, tor, *ends, f"{self.address6}/64", f"2001:db8:0:{number:x}::2/64")
-        self.consul = ConsulAgent(self.host, config=consul)
+        config = dict(agents.config)
+        if agents.together > 1:
+            self.host.route("default", via=self.router)
+            config["bind_addr"] = self.address
+        if server is not None:
+            config |= {"server": False, "bootstrap_expect": 0, "retry_join": [server.address], "retry_interval": "1s"}
+        persistent = agents.persistent or server is not None
+        self.consul = ConsulAgent(self.host, config=config, persistent=persistent, wait=False)
         self.agent = agent_connection(self.consul)  # kept open: a new one for each write would be measured too
         self.http = HostConnection(self.host, "127.0.0.1", 8080, 10)  # to the program's own endpoint; kept open too
         self.run_dir = lab.dir / f"run-{number}"

@@ -1,8 +1,8 @@
-"""Nodes whose checks change all the time: ``python -m integration.flapping CONSUL NODES RATE [NAME]``.
+"""Nodes whose checks change all the time: ``python -m integration.flapping CONSUL NODES RATE [NAME [known]]``.
 
-Registers NODES nodes with one service and one check each in the catalog of the agent at CONSUL (``host:port``), prints
-``ready``, and then turns one check after the other, RATE times a second altogether, until it is ended. Once a second it
-prints how many it has turned.
+Registers NODES nodes with one service and one check each in the catalog of the agent at CONSUL (``host:port``), unless
+they are known already; prints ``ready``, and then turns one check after the other, RATE times a second altogether,
+until it is ended. Once a second it prints how many it has turned.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def main() -> None:
     """Register, say so, and turn."""
     consul, nodes, rate = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     flapping = Flapping(consul, nodes, rate, sys.argv[4] if len(sys.argv) > 4 else "neighbour")
-    flapping.register()
+    if "known" not in sys.argv[5:]:
+        flapping.register()
     print("ready", flush=True)
     threading.Thread(target=flapping.run, daemon=True).start()
     while True:

@@ -7,13 +7,20 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.__main__ import PARTS
-from bench.parts import CLOSING, SPARE, Part, Run, play, select
+from bench.__main__ import PARTS, TOTAL
+from bench.parts import CLOSING, SPARE, STRETCH, Chosen, Part, Purse, Run, play, select
 from bench.report import Result, Table
+from integration.lab import NotInTime
 
 
-def part(name: str, what: Callable[[Run], None] = lambda run: None, budget: float = 60.0) -> Part:
-    return Part(name, name.title(), budget, what)
+def part(
+    name: str,
+    what: Callable[[Run], None] = lambda run: None,
+    budget: float = 60.0,
+    measures: tuple[str, ...] = (),
+    extra: bool = False,
+) -> Part:
+    return Part(name, name.title(), budget, what, measures, extra)
 
 
 def load() -> float:
@@ -22,17 +29,71 @@ def load() -> float:
 
 def test_parts_are_those_that_are_named_in_their_own_order() -> None:
     every = [part("a"), part("b"), part("c")]
-    assert [one.name for one in select(every, ["c", "a"])] == ["a", "c"]
-    assert select(every, []) == every
+    assert [one.part.name for one in select(every, ["c", "a"])] == ["a", "c"]
+    assert select(every, []) == [Chosen(one) for one in every]
 
 
-def test_unknown_part_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(LookupError, match=r"no part is called x; there are a, b"):
-        select([part("a"), part("b")], ["a", "x"])
+def test_one_measure_can_be_named_alone_or_by_a_pattern() -> None:
+    every = [part("a", measures=("tag", "critical")), part("b", measures=("tag@1", "tag@1000", "critical@1"))]
+    assert select(every, ["critical"]) == [Chosen(every[0], frozenset({"critical"}))]
+    assert select(every, ["tag@*"]) == [Chosen(every[1], frozenset({"tag@1", "tag@1000"}))]
+    assert select(every, ["a", "critical@1"]) == [Chosen(every[0]), Chosen(every[1], frozenset({"critical@1"}))]
+    assert select(every, ["tag", "critical"]) == [Chosen(every[0])]
 
 
-def test_names_of_parts_are_different() -> None:
-    assert len({one.name for one in PARTS}) == len(PARTS)
+def test_extra_part_is_played_when_it_is_named_alone() -> None:
+    every = [part("a"), part("b", extra=True)]
+    assert [one.part.name for one in select(every, [])] == ["a"]
+    assert [one.part.name for one in select(every, ["b"])] == ["b"]
+
+
+def test_measure_is_wanted_when_it_is_chosen_or_all_are() -> None:
+    asked = []
+    chosen = Chosen(part("a", lambda run: asked.extend([run.wants("x"), run.wants("y"), run.wants("y", "x")])))
+    play(chosen, 100, load)
+    play(Chosen(chosen.part, frozenset({"x"})), 100, load)
+    assert asked == [True, True, True, True, False, True]
+
+
+def test_unknown_name_is_told_with_all_that_there_are() -> None:
+    with pytest.raises(LookupError, match=r"no part or measure is called x, y\*; there are\n  a .*: tag\n  b .*"):
+        select([part("a", measures=("tag",)), part("b")], ["a", "x", "y*"])
+
+
+def test_names_of_parts_and_measures_are_different() -> None:
+    names = [name for one in PARTS for name in (one.name, *one.measures)]
+    assert len(set(names)) == len(names)
+
+
+def test_budgets_of_all_parts_together_fit_into_the_time() -> None:
+    assert sum(one.budget for one in PARTS if not one.extra) <= TOTAL < 15 * 60
+
+
+def test_part_has_what_those_before_it_have_left() -> None:
+    purse = Purse([Chosen(part("a")), Chosen(part("b")), Chosen(part("c"))], 150.0, 1000.0)
+    assert purse.budget(0, 1000.0) == 60.0
+    assert purse.budget(1, 1020.0) == 100.0
+    assert purse.budget(2, 1130.0) == 20.0  # 150 s are the end for all
+
+
+def test_part_takes_no_more_than_half_its_budget_again() -> None:
+    left = []
+    play(Chosen(part("a", lambda run: left.append(run.left()), budget=20.0)), 100, load)
+    assert 20 * STRETCH - CLOSING - 1 < left[0] <= 20 * STRETCH - CLOSING
+
+
+def test_what_does_not_come_is_told_and_the_part_goes_on() -> None:
+    went = []
+
+    def late() -> int:
+        raise NotInTime("not within 3 s: a route")
+
+    def measures(run: Run) -> None:
+        went.append(run.tried("start", late))
+        went.append(run.tried("end", lambda: 7))
+
+    assert play(Chosen(part("a", measures)), 100, load).result.failed == "start: not within 3 s: a route"
+    assert went == [None, 7]
 
 
 def test_part_that_fails_keeps_what_it_has_found() -> None:
@@ -40,7 +101,7 @@ def test_part_that_fails_keeps_what_it_has_found() -> None:
         run.add(Table("Found", ("x",), [[1]]))
         raise AssertionError("not within 3 s: a route")
 
-    result = play(part("a", fails), 100, load).result
+    result = play(Chosen(part("a", fails)), 100, load).result
     assert result.failed == "AssertionError: not within 3 s: a route"
     assert [table.title for table in result.tables] == ["Found"]
     assert (result.load_begin, result.load_end) == (0.5, 0.5)
@@ -58,16 +119,17 @@ def test_part_that_takes_too_long_is_interrupted_and_puts_things_away() -> None:
         finally:
             closed.append("put away")
 
-    result = play(part("a", hangs, CLOSING + 0.05), 100, load).result
+    result = play(Chosen(part("a", hangs, CLOSING + 0.05)), 100, load, CLOSING + 0.05).result
     assert result.failed == f"not done within {CLOSING + 0.05:.0f} s"
     assert closed == ["put away"]
 
 
 def test_part_gets_no_more_than_what_is_left_for_all() -> None:
     played = []
-    assert play(part("a", lambda run: played.append(run.left())), 100, load, CLOSING + 20).result.failed == ""
+    counts = Chosen(part("a", lambda run: played.append(run.left())))
+    assert play(counts, 100, load, CLOSING + 20).result.failed == ""
     assert played[0] <= 20
-    assert play(part("a", lambda run: played.append(0)), 100, load, 0.0).result.failed.startswith("not done")
+    assert play(counts, 100, load, 0.0).result.failed.startswith("not done")
     assert len(played) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import DATA, DOCS, PAGE, PARTS, publish
+from bench.__main__ import DATA, DOCS, PAGES, PARTS, blocks, publish
 from bench.parts import Run
 from bench.report import Result, Table, Target, figure, filled, machines, targets
 
@@ -59,10 +59,15 @@ def test_result_is_the_same_after_the_way_through_json() -> None:
 
 
 def test_machine_is_told_once_if_it_is_one_and_with_its_parts_if_not() -> None:
-    one, two = Result("a", "A", machine="2 × this"), Result("b", "B", machine="2 × this")
-    assert machines([one, two]) == "Measured on: 2 × this."
+    one, two = (Result(name, name, machine="2 × this", run="ten, commit x") for name in ("a", "b"))
+    assert machines([one, two]) == "Measured on: 2 × this. Run of ten, commit x; all of it in this one run."
     two.machine = "8 × that"
-    assert machines([one, two]) == "- a: 2 × this.\n- b: 8 × that."
+    assert machines([one, two]) == "- a: 2 × this. Run of ten, commit x.\n- b: 8 × that. Run of ten, commit x."
+
+
+def test_figures_of_two_runs_are_not_told_as_one() -> None:
+    one, two = (Result(name, name, machine="2 × this", run=run) for name, run in (("a", "ten"), ("b", "noon")))
+    assert machines([one, two]) == "- a: 2 × this. Run of ten.\n- b: 2 × this. Run of noon."
 
 
 def test_block_of_the_page_is_replaced_and_nothing_else() -> None:
@@ -75,27 +80,29 @@ def test_block_without_a_place_is_an_error() -> None:
         filled("<!-- bench a -->\n<!-- /bench -->\n", {"c": ""})
 
 
-def test_page_has_a_place_for_every_part() -> None:
-    page = (DOCS / PAGE).read_text()
-    assert filled(page, {part.name: "" for part in PARTS} | {"targets": "", "machine": ""})
+def test_pages_have_a_place_for_every_part() -> None:
+    assert {part.name for part in PARTS} <= set().union(*PAGES.values())
+    for name, theirs in PAGES.items():
+        assert filled((DOCS / name).read_text(), dict.fromkeys(theirs, ""))
 
 
-def test_page_shows_what_the_data_say() -> None:
-    results = [Result.of(data) for data in json.loads((DOCS / DATA).read_text()).values()]
-    blocks = {result.part: result.markdown() for result in results}
-    page = (DOCS / PAGE).read_text()
-    assert filled(page, {**blocks, "targets": targets(results), "machine": machines(results)}) == page
+def test_pages_show_what_the_data_say() -> None:
+    every = blocks(json.loads((DOCS / DATA).read_text()))
+    for name, theirs in PAGES.items():
+        page = (DOCS / name).read_text()
+        assert filled(page, {key: text for key, text in every.items() if key in theirs}) == page
 
 
 def test_part_alone_leaves_the_others_figures_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     names = ("targets", "machine", "latency", "start")
-    (tmp_path / PAGE).write_text("".join(f"<!-- bench {name} -->\n<!-- /bench -->\n" for name in names))
+    page = tmp_path / "performance.md"
+    (tmp_path / "scale.md").write_text("")
+    page.write_text("".join(f"<!-- bench {name} -->\n<!-- /bench -->\n" for name in names))
     other = Run(1, 0.0, Result("latency", "Latency", [Table("Others", ("x",), [[1]])]), pictures={"a.svg": "<svg/>"})
     publish(other, tmp_path)
     publish(Run(1, 0.0, RESULT), tmp_path)
-    page = (tmp_path / PAGE).read_text()
-    assert "**Others**" in page
-    assert "**Times**" in page
+    assert "**Others**" in page.read_text()
+    assert "**Times**" in page.read_text()
     assert list(json.loads((tmp_path / DATA).read_text())) == ["latency", "start"]
     assert (tmp_path / "images" / "a.svg").read_text() == "<svg/>"
