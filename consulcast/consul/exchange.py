@@ -8,6 +8,7 @@ about it; urllib3 0.5, and requests over it 1.2.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from httptools import HttpParserError, HttpResponseParser
 from msgspec import Struct
@@ -42,14 +43,17 @@ def read(receive: Receive) -> Reply:
     """Read an answer to anything but HEAD. Raises ``OSError`` where it ends too soon, ``TooLong``, ``Malformed``."""
     answer = _Answer()
     begin = b""
-    while not answer.complete:
-        piece = receive(_PIECE)
-        if not piece:
-            if answer.ends_with_the_connection:
-                break
-            raise ConnectionError("closed before the end of an answer" if begin else "closed without an answer")
-        begin = begin or piece
-        answer.feed(piece, begin)
+    try:
+        while not answer.complete:
+            piece = receive(_PIECE)
+            if not piece:
+                if answer.ends_with_the_connection:
+                    break
+                raise ConnectionError("closed before the end of an answer" if begin else "closed without an answer")
+            begin = begin or piece
+            answer.feed(piece, begin)
+    finally:
+        answer.parser = None  # the two know each other, and would wait for the garbage collector
     return Reply(answer.status, answer.headers, b"".join(answer.pieces), answer.lasting and not answer.more)
 
 
@@ -57,7 +61,7 @@ class _Answer:
     """What the parser calls, which swallows what these raise: trouble is kept, and raised when it is back."""
 
     def __init__(self) -> None:
-        self._parser = HttpResponseParser(self)
+        self.parser: Any = HttpResponseParser(self)
         self._trouble: Exception | None = None
         self._came = 0  # bytes
         self.complete = self.more = False  # `more`: there came more than the answer
@@ -67,7 +71,7 @@ class _Answer:
         """Take in what has come. ``begin``: how it began."""
         self._came += len(piece)
         try:
-            self._parser.feed_data(piece)
+            self.parser.feed_data(piece)
         except HttpParserError as error:
             if not self.complete:  # what follows is not ours
                 self._trouble = self._trouble or _refusal(error, begin)
@@ -99,7 +103,8 @@ class _Answer:
     def on_headers_complete(self) -> None:
         if self.complete:
             return
-        self._headed, self.status, self.lasting = True, self._parser.get_status_code(), self._parser.should_keep_alive()
+        self._headed = True
+        self.status, self.lasting = self.parser.get_status_code(), self.parser.should_keep_alive()
         if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
             self._trouble = Malformed("neither chunked nor of one length")
         elif self.status not in _BODILESS and int(self.headers.get("content-length") or 0) > LONGEST:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consulcast.consul.exchange import Malformed, Reply, TooLong, read
+from consulcast.consul.exchange import Malformed, Reply, TooLong, _Answer, read
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -55,6 +56,17 @@ def test_a_connection_that_ends_with_the_answer_is_not_used_again(head: bytes) -
 
 def test_a_connection_on_which_more_came_than_the_answer_is_not_used_again() -> None:
     assert not answer(OK + b"Content-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n").reusable
+
+
+def test_an_answer_leaves_nothing_for_the_garbage_collector() -> None:
+    answer(OK + b"Content-Length: 2\r\n\r\n{}")
+    gc.collect()
+    gc.disable()
+    try:
+        answer(OK + b"Content-Length: 2\r\n\r\n{}")
+        assert not [it for it in gc.get_objects() if isinstance(it, _Answer)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("status", [204, 304])
