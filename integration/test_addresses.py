@@ -90,6 +90,30 @@ found = table.look()
 end(asked=len(asked), as_it_is=found.ours == set(many[2:]))
 """
 
+# The kernel tells of each change at once, so by the time that we have slept all of it is heard.
+HEARD = """
+import gevent
+from consulcast.executor.device_events import DeviceEvents
+told = []
+kernel = Kernel()
+table = Addresses(kernel, "lo")
+DeviceEvents("lo", kernel.own_changes, lambda kind: told.append(str(kind)), gevent.spawn).start()
+gevent.sleep(0)
+for item in many[:4]:
+    table.add({item: "dns"})
+    table.remove([item])
+    table.add({item: "dns"})
+table.add(dict.fromkeys(many, "dns"))
+table.remove(many[2:])
+gevent.sleep(0.5)
+ours = len(told)
+others = Requests()
+for item in many[:2]:
+    others.order([ifaddr.delete(1, item)])
+    gevent.sleep(0.2)
+end(ours=ours, others=told[ours:])
+"""
+
 
 def prepared(host: Host, script: str, *addresses: str) -> Any:
     """Run a script with these addresses on a host, and return what it found."""
@@ -213,3 +237,7 @@ def test_where_ipv6_is_switched_off_ipv4_is_added_all_the_same(lab: Lab) -> None
 def test_what_changes_while_it_is_read_is_read_again(lab: Lab, version: int) -> None:
     found = prepared(lab.host("host"), INTERRUPTED, *(item for item in MANY if (":" in item) == (version == 6)))
     assert found == {"asked": 4, "as_it_is": True}  # one family three times, the other once
+
+
+def test_what_we_change_is_no_event_and_what_others_do_to_it_is(lab: Lab) -> None:
+    assert prepared(lab.host("host"), HEARD, *MANY[:200]) == {"ours": 0, "others": ["address", "address"]}

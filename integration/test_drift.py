@@ -187,11 +187,12 @@ WATCH = """
 from gevent import monkey; monkey.patch_all()
 import functools, json, os, subprocess, sys
 import gevent
+from consulcast.executor.own_changes import OwnChanges
 from consulcast.executor import device_events, netlink
 room = int(sys.argv[1])
 device_events.Subscription = functools.partial(netlink.Subscription, room=room)
 told = []
-events = device_events.DeviceEvents("lo", lambda: 0, lambda kind: told.append(str(kind)), gevent.spawn)
+events = device_events.DeviceEvents("lo", OwnChanges(lambda: 0), lambda kind: told.append(str(kind)), gevent.spawn)
 events.start()
 gevent.sleep(0.1)
 with open(sys.argv[2], "w") as file:

@@ -13,7 +13,7 @@ from consulcast import notation
 from consulcast.executor.protocols import Added, Found, KernelError, PeerStatus, RouteState, SessionState
 from consulcast.latency import Cause, Latency, What
 from consulcast.model import Draining, Intent, Interface, Prefix, Reason, Route, Translation, Vip
-from consulcast.reconciler import PORTION, Reconciler
+from consulcast.reconciler import PORTION, REMOVED, Reconciler
 from consulcast.repairs import Kind, Repairs
 from consulcast.values import replace
 from consulcast.vip_addresses import BATCH
@@ -36,6 +36,7 @@ class FakeAddresses:
         self.trouble = ""
         self.looks = 0
         self.during_add: Callable[[], object] = lambda: None  # what others do while the kernel works
+        self.during_remove: Callable[[], object] = lambda: None
 
     def look(self) -> Found:
         self.looks += 1
@@ -53,6 +54,7 @@ class FakeAddresses:
         return Added(mine, {})
 
     def remove(self, addresses: Collection[Interface]) -> dict[Interface, str]:
+        self.during_remove()
         self.script.extend(f"remove {address}" for address in addresses)
         self.ours -= set(addresses)
         return {}
@@ -559,6 +561,30 @@ def test_many_addresses_do_not_hold_up_a_withdrawal(make: Make) -> None:
     withdrawn = done.index(f"withdraw {VIP}")
     assert sum(line.startswith("add") for line in done[:withdrawn]) <= 2 * BATCH
     assert sum(line.startswith("announce") for line in done) == 300
+
+
+def test_many_addresses_that_go_do_not_hold_up_a_withdrawal(make: Make) -> None:
+    world = make().begin()
+    many = [intent(f"198.18.{number // 250}.{number % 250}/32") for number in range(3 * REMOVED)]
+    world.wants(intent(), *many)
+    while world.reconciler.reasons() != {Reason.ANNOUNCED: 3 * REMOVED + 1}:
+        gevent.sleep(0.001)
+    calls: list[int] = []
+
+    def fails() -> None:
+        calls.append(len(world.script))
+        if len(calls) == 2:
+            world.reconciler.set(by_vip(intent(announce=False)), True)
+
+    world.addresses.during_remove = fails
+    world.script.clear()
+    world.reconciler.set(by_vip(intent()), True)
+    while len(world.addresses.ours) > 1:
+        gevent.sleep(0.001)
+    withdrawn = world.script.index(f"withdraw {VIP}")
+    assert sum(line.startswith("remove") for line in world.script[:withdrawn]) <= 2 * REMOVED
+    assert sum(line.startswith("remove") for line in world.script) == 3 * REMOVED
+    assert len(calls) == 3
 
 
 def test_others_have_their_turn_while_many_vips_are_told_of(make: Make) -> None:

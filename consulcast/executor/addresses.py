@@ -147,14 +147,16 @@ class Addresses:
 
     def _see(self, index: int) -> _Seen:
         """Read the addresses, and the local routes of whole IPv6 prefixes once there may be any."""
+        device = ifaddr.packed_index(index)
+
+        def of_device(body: bytes) -> bool:
+            return ifaddr.device_of(body) == device
 
         def dump(requests: Requests) -> _Seen:
-            addresses = [body for version in (4, 6) for body in requests.dump(ifaddr.GET, ifaddr.ask(version))]
-            told = _Told(
-                index,
-                ifaddr.of_device(index, addresses),
-                requests.dump(routes.GET, routes.ask_local(6, index)) if self._routes else [],
-            )
+            asked = (requests.dump(ifaddr.GET, ifaddr.ask(version), of_device) for version in (4, 6))
+            addresses = [body for found in asked for body in found]
+            local = requests.dump(routes.GET, routes.ask_local(6, index)) if self._routes else []
+            told = _Told(index, addresses, local)
             if told != self._told:
                 self._seen, self._told = self._judge(told), told
             return self._seen

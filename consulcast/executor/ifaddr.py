@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Iterable
 from socket import AF_INET, AF_INET6
 from typing import NamedTuple
 
@@ -67,10 +66,14 @@ def ask(version: int) -> bytes:
     return _HEAD.pack(_FAMILIES[version], 0, 0, 0, 0)
 
 
-def of_device(index: int, bodies: Iterable[bytes]) -> list[bytes]:
-    """Choose the messages about addresses of one device."""
-    wanted = _INDEX.pack(index)
-    return [body for body in bodies if body[4:8] == wanted]
+def device_of(body: bytes) -> bytes:
+    """Which device a message is about, as ``packed_index`` writes it; told without taking the rest apart."""
+    return body[4:8]
+
+
+def packed_index(device: int) -> bytes:
+    """Write the index of a device."""
+    return _INDEX.pack(device)
 
 
 def new(index: int, address: Interface, *, scope: int, flags: int, proto: int, label: str, preferred: int) -> Order:

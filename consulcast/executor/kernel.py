@@ -3,8 +3,9 @@
 An answer takes the kernel some microseconds; but whoever else holds its lock of the network configuration (a driver
 that resets, a container engine) is waited for, as long as that takes, and the hub has other things to do meanwhile.
 
-The VIPs' addresses, of which there may be thousands, go through ``requests.py``. All else goes through pyroute2's
-``IPRoute``, which is imported when it is first needed. Version 0.9 runs an asyncio loop inside each call; from
+The VIPs' addresses, of which there may be thousands, and what is asked before the first announcement go through
+``requests.py``. What is asked when somebody wants an explanation goes through pyroute2's ``IPRoute``: it is imported
+for the first such question, for that takes 70 ms and 6 MiB. Its version 0.9 runs an asyncio loop inside each call; from
 greenlets it fails at once or leaks a socket per greenlet.
 """
 
@@ -16,11 +17,13 @@ import socket
 import struct
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from gevent.threadpool import ThreadPool
 from msgspec import Struct
 
+from consulcast.executor import ifaddr, routes
 from consulcast.executor.own_changes import OwnChanges
 from consulcast.executor.protocols import KernelError
 from consulcast.executor.requests import Refused, Requests
@@ -28,7 +31,6 @@ from consulcast.model import Interface, IPAddress
 
 T = TypeVar("T")
 
-_RTN_UNICAST = 1  # rtnetlink(7), rtm_type
 _SCOPE_GLOBAL = 0
 _SIOCGIFFLAGS = 0x8913
 UP = 1  # IFF_UP, netdevice(7)
@@ -129,48 +131,53 @@ class Kernel:
 
     def default_gateway(self) -> IPAddress | None:
         """Find the gateway of the best default route, IPv4 before IPv6."""
-        for family in (socket.AF_INET, socket.AF_INET6):
-            routes = self.call(lambda ipr, family=family: list(ipr.get_default_routes(family=family)))  # type: ignore[misc]
-            unicast = [route for route in routes if route["type"] == _RTN_UNICAST and route.get("gateway")]
-            if unicast:
-                best = min(unicast, key=lambda route: route.get("priority") or 0)
-                return ipaddress.ip_address(best.get("gateway"))
+        for version in (4, 6):
+            usable = [
+                route for route in self._default_routes(version) if route.kind == routes.UNICAST and route.gateway
+            ]
+            if usable:
+                return ipaddress.ip_address(min(usable, key=lambda route: route.priority).gateway)
         return None
 
     def gateways(self) -> frozenset[IPAddress]:
         """List the gateways of all default routes."""
-        found = self.call(
-            lambda ipr: [
-                r for family in (socket.AF_INET, socket.AF_INET6) for r in ipr.get_default_routes(family=family)
-            ]
-        )
-        hops = [hop for route in found for hop in (route, *(route.get("multipath") or ()))]
-        return frozenset(ipaddress.ip_address(hop.get("gateway")) for hop in hops if hop.get("gateway"))
+        found = [route for version in (4, 6) for route in self._default_routes(version)]
+        return frozenset(ipaddress.ip_address(gateway) for route in found for gateway in route.gateways)
+
+    def _default_routes(self, version: int) -> list[routes.Route]:
+        ask = routes.ask_main(version)
+        found = self.request(lambda requests: requests.dump(routes.GET, ask, routes.is_default))
+        read = (routes.read(body) for body in found)
+        return [route for route in read if route is not None and route.table == routes.TABLE_MAIN]
+
+    def way(self, destination: IPAddress) -> routes.Route:
+        """Ask for the way to an address. Raises ``KernelError`` when there is none."""
+        answer = self.request(lambda requests: requests.ask(routes.GET, routes.ask_way(destination)))
+        route = routes.read(answer.body)
+        if route is None:
+            raise KernelError(f"no route to {destination}")
+        return route
 
     def path(self, destination: IPAddress) -> Path:
         """Ask which source address and device the kernel would use. Raises ``KernelError`` when there is no route."""
-        family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
-        routes = self.call(lambda ipr: list(ipr.route("get", dst=str(destination), family=family)))
-        source = routes[0].get("prefsrc") if routes else None
-        if not source:
+        route = self.way(destination)
+        if not route.source:
             raise KernelError(f"no source address toward {destination}")
-        return Path(ipaddress.ip_address(source), int(routes[0].get("oif")))
+        return Path(ipaddress.ip_address(route.source), route.device)
 
     def own_addresses(self, other_than: int) -> frozenset[IPAddress]:
         """List the host's addresses of global scope on all devices but one: they are its own, not VIPs."""
-        found = self.call(lambda ipr: list(ipr.get_addr(scope=_SCOPE_GLOBAL)))
-        return frozenset(
-            ipaddress.ip_address(item.get("local") or item.get("address"))
-            for item in found
-            if item["index"] != other_than
-        )
+        vips = ifaddr.packed_index(other_than)
+        found = [self._addresses(version, lambda body: ifaddr.device_of(body) != vips) for version in (4, 6)]
+        return frozenset(said.interface.ip for said in chain(*found))
 
     def global_addresses(self, device: int, version: int) -> tuple[Interface, ...]:
         """List a device's own addresses of global scope; deprecated ones, such as IPv6 VIPs, are left out."""
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
-        found = self.call(lambda ipr: list(ipr.get_addr(family=family, index=device, scope=_SCOPE_GLOBAL)))
-        return tuple(
-            ipaddress.ip_interface(f"{item.get('local') or item.get('address')}/{item['prefixlen']}")
-            for item in found
-            if (item.get("cacheinfo") or {}).get("ifa_preferred", 1) != 0
-        )
+        wanted = ifaddr.packed_index(device)
+        found = self._addresses(version, lambda body: ifaddr.device_of(body) == wanted)
+        return tuple(said.interface for said in found if said.preferred)
+
+    def _addresses(self, version: int, wanted: Callable[[bytes], bool]) -> list[ifaddr.IfAddress]:
+        """Read the addresses of global scope."""
+        found = self.request(lambda requests: requests.dump(ifaddr.GET, ifaddr.ask(version), wanted))
+        return [said for said in map(ifaddr.read, found) if said is not None and said.scope == _SCOPE_GLOBAL]

@@ -9,16 +9,15 @@ from typing import Any
 
 from msgspec import Struct
 
+from consulcast.executor import routes
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
+from consulcast.executor.requests import Refused, Requests
 from consulcast.model import IPAddress
 
 # linux/neighbour.h: NUD_…
 _INCOMPLETE, _FAILED = 0x01, 0x20
 _KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe: its link-layer address is known
-
-
-_RTN_LOCAL = 2  # linux/rtnetlink.h
 
 
 class Reach(Struct, frozen=True):
@@ -35,11 +34,11 @@ def reach(kernel: Kernel, address: IPAddress) -> Reach:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
 
     def ask(ipr: Any) -> Reach:
-        routes = list(ipr.route("get", dst=str(address), family=family))
-        if not routes:
+        ways = list(ipr.route("get", dst=str(address), family=family))
+        if not ways:
             return Reach(trouble=f"no route to {address}")
-        hop = ipaddress.ip_address(routes[0].get("gateway") or str(address))
-        index = routes[0].get("oif")
+        hop = ipaddress.ip_address(ways[0].get("gateway") or str(address))
+        index = ways[0].get("oif")
         entries = [item for item in ipr.get_neighbours(family=family, ifindex=index) if item.get("dst") == str(hop)]
         state = entries[0]["state"] if entries else 0
         answers = True if state & _KNOWN else False if state & (_INCOMPLETE | _FAILED) else None
@@ -58,18 +57,15 @@ def undelivered(kernel: Kernel, addresses: Iterable[IPAddress]) -> frozenset[IPA
     """
     asked = tuple(addresses)
 
-    def ask(ipr: Any) -> frozenset[IPAddress]:
-        return frozenset(address for address in asked if not _is_local(ipr, address))
+    def ask(requests: Requests) -> frozenset[IPAddress]:
+        return frozenset(address for address in asked if not _is_local(requests, address))
 
-    return kernel.call(ask)
+    return kernel.request(ask)
 
 
-def _is_local(ipr: Any, address: IPAddress) -> bool:
-    from consulcast.executor.rtnetlink import NetlinkError
-
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+def _is_local(requests: Requests, address: IPAddress) -> bool:
     try:
-        routes = list(ipr.route("get", dst=str(address), family=family))
-    except NetlinkError:  # there is none at all
+        route = routes.read(requests.ask(routes.GET, routes.ask_way(address)).body)
+    except Refused:  # there is none at all
         return False
-    return bool(routes) and routes[0].get("type") == _RTN_LOCAL
+    return route is not None and route.kind == routes.LOCAL

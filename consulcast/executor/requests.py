@@ -12,7 +12,7 @@ import errno
 import os
 import socket as constants
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gevent import monkey
@@ -129,20 +129,24 @@ class Requests:
             return answer
         raise AssertionError  # it ends by an error, if not before
 
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """Ask for all of a kind. What comes is of one moment: else it is asked for again. Raises ``Refused``."""
+    def dump(self, kind: int, body: bytes, wanted: Callable[[bytes], bool] = bool) -> list[bytes]:
+        """Ask for all of a kind, and keep those that are ``wanted``.
+
+        What comes is of one moment: else it is asked for again. Raises ``Refused``.
+        """
         for _ in range(_ATTEMPTS):
-            found = self._dump(kind, body)
+            found = self._dump(kind, body, wanted)
             if found is not None:
                 return found
         raise OSError(errno.EAGAIN, "others change it while it is read, again and again")
 
-    def _dump(self, kind: int, body: bytes) -> list[bytes] | None:
+    def _dump(self, kind: int, body: bytes, wanted: Callable[[bytes], bool]) -> list[bytes] | None:
         found, whole = [], True
         for answer in self._hear(self._send([Order(kind, _DUMP, body)]), 1):
             whole = whole and not answer.flags & _INTERRUPTED
             if answer.kind not in (_ERROR, _DONE):
-                found.append(answer.body)
+                if wanted(answer.body):
+                    found.append(answer.body)
                 continue
             why = refusal(answer)
             if why is not None and why.errno != errno.EINTR:

@@ -1,8 +1,8 @@
 """pyroute2's ``IPRoute``, without the rest of pyroute2.
 
-The package imports all that it has: a database, nftables, conntrack, ethtool. That is
-4 MiB of memory and a tenth of the time of our start, for one class. Its modules need none of it. So they are imported
-below two empty packages, which find them where they are.
+The package imports all that it has: a database, nftables, conntrack, ethtool. That is 4 MiB of memory, and as much time
+as the rest of it, for one class. Its modules need none of it. So they are imported below two empty packages, which find
+them where they are. ``kernel.py`` imports this when it is first needed.
 """
 
 from __future__ import annotations

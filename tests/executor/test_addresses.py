@@ -53,9 +53,9 @@ class FakeKernel:
             raise KernelError(self.down)
         return operation(self)
 
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
-        family = body[0]
-        return [item for item in (self.addresses if kind == ifaddr.GET else self.routes).values() if item[0] == family]
+    def dump(self, kind: int, body: bytes, wanted: Callable[[bytes], bool] = bool) -> list[bytes]:
+        table = self.addresses if kind == ifaddr.GET else self.routes
+        return [item for item in table.values() if item[0] == body[0] and wanted(item)]
 
     def order(self, orders: Sequence[Order]) -> list[Refused | None]:
         self.sent.append(orders)
@@ -279,9 +279,9 @@ def test_what_the_kernel_has_done_is_known_as_a_change_of_ours_and_what_it_refus
 class OldKernel(FakeKernel):
     """A kernel without IFA_PROTO: it takes the attribute, and forgets it."""
 
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
+    def dump(self, kind: int, body: bytes, wanted: Callable[[bytes], bool] = bool) -> list[bytes]:
         mark = b"\x05\x00\x0b\x00\xcc\x00\x00\x00"
-        return [item.replace(mark, b"") for item in super().dump(kind, body)]
+        return [item.replace(mark, b"") for item in super().dump(kind, body, wanted)]
 
 
 def test_on_an_older_kernel_ipv4_is_told_by_its_label(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,40 @@ def test_table_beyond_a_byte_is_read_from_its_attribute() -> None:
     said = routes.read(head + attribute(15, struct.pack("=I", 10_000)))
     assert said is not None
     assert (said.table, said.packed) == (10_000, b"")
+
+
+def path(gateway: str) -> bytes:
+    said = attribute(5, ipaddress.ip_address(gateway).packed)
+    return struct.pack("=HBBi", 8 + len(said), 0, 0, 2) + said
+
+
+def test_route_of_several_paths_has_the_gateway_of_each_and_none_of_its_own() -> None:
+    head = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
+    several = attribute(9, path("198.51.100.1") + path("198.51.100.2"))
+    said = routes.read(head + several + attribute(6, struct.pack("=I", 100)))
+    assert said is not None
+    assert (said.gateway, said.priority) == (b"", 100)
+    assert [str(ipaddress.ip_address(each)) for each in said.gateways] == ["198.51.100.1", "198.51.100.2"]
+    cut = routes.read(head + attribute(9, path("198.51.100.1") + path("198.51.100.2")[:9] + bytes(3)))
+    assert cut is not None
+    assert len(cut.gateways) == 1
+    endless = routes.read(head + attribute(9, bytes(32)))
+    assert endless is not None
+    assert endless.gateways == ()
+
+
+def test_way_has_its_source_its_device_and_its_gateway() -> None:
+    head = struct.pack("=BBBBBBBBI", socket.AF_INET6, 128, 0, 0, 254, 3, 0, 1, 0)
+    source, gateway = (ipaddress.ip_address(text).packed for text in ("2001:db8::1", "fe80::1"))
+    body = (
+        head
+        + attribute(1, bytes(15) + b"\1")
+        + attribute(4, struct.pack("=I", 7))
+        + attribute(7, source)
+        + attribute(5, gateway)
+    )
+    said = routes.read(body)
+    assert said is not None
+    assert (said.device, said.source, said.gateway, said.gateways) == (7, source, gateway, (gateway,))
+    assert routes.is_default(struct.pack("=BB", socket.AF_INET6, 0)), "its prefix has no bit"
+    assert not routes.is_default(body)

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.kernel import Kernel
 from consulcast.executor.protocols import KernelError
+from consulcast.executor.routes import LOCAL
 from consulcast.model import IPAddress
-
-_RTN_LOCAL = 2  # rtnetlink(7), rtm_type
 
 
 def destinations(peers: Iterable[Peer], kernel: Kernel) -> tuple[IPAddress, ...]:
@@ -27,7 +26,6 @@ def destinations(peers: Iterable[Peer], kernel: Kernel) -> tuple[IPAddress, ...]
 
 def _is_ours(address: IPAddress, kernel: Kernel) -> bool:
     try:
-        routes = kernel.call(lambda ipr: list(ipr.route("get", dst=str(address))))
+        return kernel.way(address).kind == LOCAL
     except KernelError:
         return False
-    return bool(routes) and routes[0]["type"] == _RTN_LOCAL
