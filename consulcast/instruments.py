@@ -69,10 +69,12 @@ class Instruments:
             registry=registry,
         )
         ProcessCollector(registry=registry)
-        for kind in _KINDS:  # so that a first failure is an increase
-            self._look_seconds.labels(kind)
-            for result in _RESULTS.values():
-                self._looks.labels(kind, result)
+        # here from the start, so that a first failure is an increase; and kept, since finding them is half of the cost
+        self._looked = {
+            (kind, passed): (self._looks.labels(kind, result), self._look_seconds.labels(kind))
+            for kind in _KINDS
+            for passed, result in _RESULTS.items()
+        }
         for passed in (True, False):
             self._hooks.labels(_RESULTS[passed])
         for what in What:
@@ -94,8 +96,9 @@ class Instruments:
 
     def looked(self, kind: str, passed: bool | None, seconds: float) -> None:
         """A monitor has looked."""
-        self._looks.labels(kind, _RESULTS[passed]).inc()
-        self._look_seconds.labels(kind).observe(seconds)
+        looks, duration = self._looked[kind, passed]
+        looks.inc()
+        duration.observe(seconds)
 
     def hook_ran(self, passed: bool) -> None:
         """The hook has ended, well or not; or it could not be started."""
