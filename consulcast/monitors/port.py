@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import gevent
@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 RECOVERY = 0.25  # seconds between two dumps while a port fails …
 LONG_RECOVERY = 1.0  # … and when all that fail have failed for ``LONG`` seconds
 LONG = 30.0
+_LISTENS, _NOBODY = Look(True, "somebody listens"), Look(False, "nobody listens")
 _FEW = 4  # ports that are asked for one by one; more of them by a dump of all
 
-Listening: TypeAlias = Mapping[int, Iterable[Listener]]
+Listening: TypeAlias = Mapping[int, Sequence[Listener]]
 
 
 class _Watched(Struct):
@@ -145,19 +146,25 @@ class Ports:
     def _look(self, specs: Iterable[MonitorSpec], port: int = 0) -> None:
         """Look at these monitors with one dump for each protocol; of one port, if it is said."""
         now = time.monotonic()
-        by_protocol: dict[str, dict[MonitorSpec, _Watched]] = {}
+        by_protocol: dict[str, list[tuple[MonitorSpec, _Watched]]] = {}
         for spec in specs:
-            by_protocol.setdefault(self._watched[spec].port.protocol, {})[spec] = self._watched[spec]
+            watched = self._watched[spec]
+            by_protocol.setdefault(watched.port.protocol, []).append((spec, watched))
         for protocol, group in by_protocol.items():
-            listening = _dump(protocol, port)
-            looks = {spec: _judge(watched, listening) for spec, watched in group.items()}
-            if not port and any(look.passed is False and group[spec].changes(look) for spec, look in looks.items()):
+            looks = _judge_all(group, protocol, port)
+            if not port and any(
+                look.passed is False and watched.changes(look) for (_, watched), look in zip(group, looks, strict=True)
+            ):
                 # a dump of many comes in portions, between which one can be missed while others come and go
-                listening = _dump(protocol, port)
-                looks = {spec: _judge(watched, listening) for spec, watched in group.items()}
-            for spec, look in looks.items():
-                if group[spec].counts(look, now):
+                looks = _judge_all(group, protocol, port)
+            for (spec, watched), look in zip(group, looks, strict=True):
+                if watched.counts(look, now):
                     self._take(spec, look, now)
+
+
+def _judge_all(group: Iterable[tuple[MonitorSpec, _Watched]], protocol: str, port: int) -> list[Look]:
+    listening = _dump(protocol, port)
+    return [_judge(watched, listening) for _, watched in group]
 
 
 def _dump(protocol: str, port: int) -> Listening | OSError:
@@ -174,8 +181,9 @@ def _judge(watched: _Watched, listening: Listening | OSError) -> Look:
     if isinstance(listening, OSError):
         module = f"{watched.port.protocol}_diag"
         return Look(None, f"the kernel does not tell (module {module}): {failed(listening).detail}")
-    address = watched.port.address
-    packed = address.packed if address is not None else None
-    if any(packed is None or listener.takes(packed) for listener in listening.get(watched.port.number, ())):
-        return Look(True, "somebody listens")
-    return Look(False, "nobody listens" if address is None else f"nobody listens on {address}")
+    listeners, address = listening.get(watched.port.number), watched.port.address
+    if address is None:
+        return _LISTENS if listeners else _NOBODY
+    if any(listener.takes(address.packed) for listener in listeners or ()):
+        return _LISTENS
+    return Look(False, f"nobody listens on {address}")

@@ -50,6 +50,7 @@ class _Watched(Struct, eq=False):
     spec: MonitorSpec
     counter: Counter = field(default_factory=Counter)
     verdict: Verdict | None = None
+    said: Look | None = None  # a look that says what the verdict says, and would change nothing
     trouble: str = ""
     at: float | None = None  # of the last look
     next_at: float | None = None
@@ -179,6 +180,8 @@ class Monitors:
         """Take in one look that took so long."""
         self._instruments.looked(watched.spec.kind, look.passed, seconds)
         spec, former, watched.at = watched.spec, watched.verdict, time.monotonic()
+        if look == watched.said:
+            return  # as nearly all do
         pace = schedule.pace(spec, self._defaults)
         detail = f"monitor {_name(spec)}: {look.detail}"
         if look.passed is None:
@@ -189,6 +192,7 @@ class Monitors:
             if watched.counter.against:
                 word, needed = ("passed", pace.rise) if look.passed else ("failed", pace.fall)
                 detail += f" ({word} {watched.counter.against} of {needed})"
+        watched.said = look if look.passed is not None and not watched.counter.against else None
         health = watched.counter.health
         changed = former is None or former.health is not health
         since = time.monotonic() if former is None or changed else former.since

@@ -131,6 +131,37 @@ def test_one_failed_look_is_not_told_and_two_are(world: World) -> None:
     assert world.monitors.verdicts[key("a", "exec:a;fall=2")].since > since
 
 
+def test_a_look_that_says_what_is_known_leaves_the_verdict_and_one_with_other_words_does_not(world: World) -> None:
+    world.want(("a", "exec:a"))
+    until(lambda: world.monitors.verdicts)
+    probe, before = world.probe("exec:a"), world.verdict("a", "exec:a")
+    assert before is not None
+    looks, looked = probe.looks, world.monitors.looked(notation.monitor("exec:a"))
+    until(lambda: probe.looks > looks + 2)
+    later = world.monitors.looked(notation.monitor("exec:a"))
+    assert world.verdict("a", "exec:a") is before
+    assert looked is not None
+    assert later is not None
+    assert (later.at or 0.0) > (looked.at or 0.0)
+    probe.sees = Look(True, "fine, and warm")
+    until(lambda: "warm" in getattr(world.verdict("a", "exec:a"), "detail", ""))
+    after = world.verdict("a", "exec:a")
+    assert after is not None
+    assert (after.since, world.changes) == (before.since, 1)
+
+
+def test_a_failed_look_among_good_ones_is_forgotten_by_the_next_good_one(world: World) -> None:
+    world.want(("a", "exec:a;fall=2"))
+    until(lambda: world.monitors.verdicts)
+    probe = world.probe("exec:a;fall=2")
+    for _ in range(2):
+        probe.sees = Look(False, "no")
+        until(lambda: "failed 1 of 2" in getattr(world.verdict("a", "exec:a;fall=2"), "detail", ""))
+        probe.sees = Look(True, "fine")
+        until(lambda: getattr(world.verdict("a", "exec:a;fall=2"), "detail", "").endswith(": fine"))
+    assert (world.changes, world.health("a", "exec:a;fall=2")) == (1, Health.PASSING)
+
+
 def test_verdicts_are_swapped_whole(world: World) -> None:
     world.want(("a", "exec:a"))
     until(lambda: world.monitors.verdicts)

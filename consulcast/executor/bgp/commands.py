@@ -19,7 +19,8 @@ RELOAD = "reload"
 # commands that came earlier; unlike other such answers it begins with a line that tells it from theirs.
 NUDGE = "version"
 
-# Asks for a part of what a peer is told, with `patches.table_in_parts`: its address, the part, and how many there are.
+# Asks for what a peer is told, with `patches.table_in_parts`: its address, and for a part the part and how many there
+# are; without, only the sum is told.
 TABLE = "table"
 
 _LOCAL_PREFERENCE = 100  # of iBGP, as in GoCast; RFC 4271 section 5.1.5
@@ -73,6 +74,11 @@ def to(peer: IPAddress, command: str) -> str:
     return f"neighbor {peer} {command}"
 
 
+def less_peer(command: str) -> str:
+    """Take what ``to`` has put there away."""
+    return command.split(" ", 2)[2]
+
+
 def end_of_rib(peer: IPAddress, version: int) -> str:
     """Write the command that tells a peer that it has all routes of an IP version (RFC 4724).
 
@@ -84,6 +90,11 @@ def end_of_rib(peer: IPAddress, version: int) -> str:
 def table(peer: IPAddress, part: int, parts: int) -> str:
     """Write the question for a part of a peer's table."""
     return f"{TABLE} {peer} {part} {parts}"
+
+
+def table_sum(peer: IPAddress) -> str:
+    """Write the question for the sum of a peer's table."""
+    return f"{TABLE} {peer}"
 
 
 def _by_number(text: str) -> list[tuple[int, str]]:

@@ -376,6 +376,9 @@ class Dialogue:
                     answer.set(event.routes)
             self._drift.compare(event)
             return False
+        if isinstance(event, events.TableSum):
+            self._drift.weigh(event)
+            return False
         before = self._sessions.up()
         changed = event is not None and self._sessions.apply(event)
         self._all_moved = self._all_moved or changed or isinstance(event, events.Negotiated)

@@ -1,4 +1,4 @@
-"""Whether ExaBGP's table is what it has acknowledged: looked at in parts, so that nothing waits long behind a look."""
+"""Whether ExaBGP's table is what it has acknowledged: by its sum, and if that is wrong in parts, none of them long."""
 
 from __future__ import annotations
 
@@ -91,35 +91,54 @@ class Sweep(Struct):
 
 
 class Drift:
-    """Looks at the table, one part after the other, has said again what is wrong, and tells once of each look."""
+    """Looks at the table, has said again what is wrong, and tells once of each look.
+
+    The sum of a peer's table tells nearly always that it is right. If not, which is also when something is under way,
+    the routes are looked at, one part after the other.
+    """
 
     def __init__(self, ledger: Ledger, repairs: Repairs) -> None:
         self._ledger, self._repairs = ledger, repairs
+        self._unweighed: list[IPAddress] = []  # peers whose sum is yet to be asked for
+        self._wrong: list[IPAddress] = []  # those whose sum is not the right one
         self._sweep: Sweep | None = None  # under way
-        self._asked: Question | None = None
+        self._awaited: IPAddress | Question | None = None  # an answer about it
 
     def begin(self, peers: Iterable[IPAddress]) -> None:
         """Begin a look at what these peers are told, unless one is under way."""
-        self._sweep = self._sweep or Sweep.of(self._ledger.all_told(), peers)
+        if self._sweep is None and self._awaited is None and not self._unweighed:
+            self._unweighed, self._wrong = list(peers), []
 
     def ask(self) -> None:
-        """Ask for the next part, unless an answer is awaited."""
-        if self._sweep is None or self._asked is not None:
+        """Ask for what is next, unless an answer is awaited."""
+        if self._awaited is not None:
             return
-        self._asked = self._sweep.next()
-        if self._asked is None:
+        if self._unweighed:
+            self._awaited = self._unweighed.pop()
+            self._ledger.ask(commands.table_sum(self._awaited), self._answered)
+            return
+        if self._sweep is None and self._wrong:
+            self._sweep, self._wrong = Sweep.of(self._ledger.all_told(), self._wrong), []
+        if self._sweep is None:
+            return
+        question = self._awaited = self._sweep.next()
+        if question is None:
             self.end()
         else:
-            question = commands.table(self._asked.peer, self._asked.part, self._asked.parts)
-            self._ledger.ask(question, self._answered)
+            self._ledger.ask(commands.table(question.peer, question.part, question.parts), self._answered)
 
     def _answered(self, ok: bool) -> None:
-        self._asked = None
+        self._awaited = None
+
+    def weigh(self, table: events.TableSum) -> None:
+        """Take the sum of a table in; its acknowledgement follows."""
+        if table.peer == self._awaited and table.sum != self._ledger.sum(table.peer):
+            self._wrong.append(table.peer)
 
     def compare(self, table: events.Table) -> None:
-        """Take an answer in; its acknowledgement follows."""
+        """Take a part of a table in; its acknowledgement follows."""
         question = Question(table.peer, table.part, table.parts)
-        if self._sweep is not None and question == self._asked:
+        if self._sweep is not None and question == self._awaited:
             wrong = self._sweep.compare(question, table.routes, self._ledger.told, self._ledger.unsure)
             self._ledger.say_again(list(wrong))
 
@@ -127,7 +146,8 @@ class Drift:
         """End the look: it is through, or ExaBGP cannot be asked any more."""
         if self._sweep is not None and self._sweep.count:
             self._repairs.found(Kind.ROUTE, self._sweep.text(), self._sweep.count)
-        self._sweep = self._asked = None
+        self._sweep = self._awaited = None
+        self._unweighed, self._wrong = [], []
 
 
 def _names(keys: list[Key]) -> str:

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from consulcast.executor.bgp import notification
 from consulcast.executor.bgp.peer import Peer
+from consulcast.executor.bgp.sums import Sum
 from consulcast.model import IPAddress, Prefix
 
 
@@ -102,7 +103,15 @@ class Table(Struct, frozen=True):
     routes: Mapping[Prefix, str]
 
 
-Event: TypeAlias = Acknowledged | Nudged | Negotiated | Up | Down | Notified | Snapshot | Table
+@dataclass(frozen=True, slots=True)
+class TableSum:
+    """The sum of all that a peer is told."""
+
+    peer: IPAddress
+    sum: Sum
+
+
+Event: TypeAlias = Acknowledged | Nudged | Negotiated | Up | Down | Notified | Snapshot | Table | TableSum
 
 
 def parse(line: bytes) -> Event | None:
@@ -120,7 +129,7 @@ def parse(line: bytes) -> Event | None:
 
 def _event(told: dict[str, Any]) -> Event | None:
     if "table" in told:
-        return _table(told)
+        return _table(told) if "routes" in told else _table_sum(told)
     kind = told["type"]
     if "neighbor" not in told:  # ExaBGP's own shutdown
         return None
@@ -141,6 +150,10 @@ def _event(told: dict[str, Any]) -> Event | None:
 def _table(told: dict[str, Any]) -> Table:
     routes = {ipaddress.ip_network(prefix, strict=False): str(line) for prefix, line in told["routes"].items()}
     return Table(ipaddress.ip_address(told["table"]), int(told["part"]), int(told["parts"]), routes)
+
+
+def _table_sum(told: dict[str, Any]) -> TableSum:
+    return TableSum(ipaddress.ip_address(told["table"]), Sum(int(told["count"]), int(told["sum"])))
 
 
 def _snapshot(told: list[dict[str, Any]]) -> Snapshot:

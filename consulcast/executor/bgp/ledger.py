@@ -22,6 +22,7 @@ from consulcast.executor.bgp import commands
 from consulcast.executor.bgp.errors import CommandError
 from consulcast.executor.bgp.peer import Peer
 from consulcast.executor.bgp.peer_change import PeerChange
+from consulcast.executor.bgp.sums import Sum, Sums
 from consulcast.executor.bgp.told import Told
 from consulcast.executor.protocols import RouteState
 from consulcast.model import IPAddress, Prefix, Reason, Route
@@ -70,6 +71,7 @@ class Ledger:
         self._lines: dict[Key, str] = {}  # wanted: the command that announces
         self._unwritable: set[Prefix] = set()  # wanted, but not of a form that can be sent
         self._told: dict[Key, str] = {}  # acknowledged: the command that announced
+        self._sums = Sums()  # of it
         self._suspect: set[Key] = set()  # ExaBGP may know something else than `_told` says
         self._flight: deque[_Command] = deque()
         self._flying: set[Key] = set()
@@ -259,10 +261,7 @@ class Ledger:
             self._suspect.discard(command.key)
             self._refused.pop(command.key, None)
             new = self._told.get(command.key) != command.announced
-            if command.announced is None:
-                self._told.pop(command.key, None)
-            else:
-                self._told[command.key] = command.announced
+            self._know(command.key, command.announced)
         else:
             self._suspect.add(command.key)
             self._refuse(command, now)
@@ -270,6 +269,14 @@ class Ledger:
         if ok:
             self._acknowledged(command.key, command.announced is not None, new)
         return True
+
+    def _know(self, key: Key, command: str | None) -> None:
+        """ExaBGP has taken a command in, or knows nothing of that prefix any more."""
+        self._sums.replace(key.peer, self._told.get(key), command)
+        if command is None:
+            self._told.pop(key, None)
+        else:
+            self._told[key] = command
 
     def _reloaded(self, ok: bool, now: float) -> bool:
         self._reloading = False
@@ -282,7 +289,7 @@ class Ledger:
             return False
         self._checking, self._refused_to_read = True, False
         for key in [key for key in (*self._told, *self._suspect) if key.peer in self._leaving_now]:
-            self._told.pop(key, None)
+            self._know(key, None)
             self._suspect.discard(key)
             self.moved.add(key.prefix)
         self._leaving -= self._leaving_now
@@ -339,6 +346,7 @@ class Ledger:
     def forget(self) -> None:
         """Take in that ExaBGP has ended, and all it knew with it; its sessions are closed, the peers have nothing."""
         self._told.clear()
+        self._sums.clear()
         self._suspect.clear()
         self._flying.clear()
         self._flight.clear()
@@ -383,6 +391,10 @@ class Ledger:
     def told(self, key: Key) -> str | None:
         """What was acknowledged about ``key``: the command that announced it."""
         return self._told.get(key)
+
+    def sum(self, peer: IPAddress) -> Sum:
+        """The sum of what was acknowledged about all prefixes of a peer."""
+        return self._sums.of(peer)
 
     def told_to(self, peer: IPAddress, prefix: Prefix) -> Told:
         """How far ``prefix`` is at a peer, as far as it is known here."""

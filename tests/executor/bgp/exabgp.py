@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import deque
 from collections.abc import Iterable
 from ipaddress import ip_network
@@ -26,6 +27,7 @@ class Fake:
         self.read: list[str] = []
         self.refuse = 0
         self.up: set[str] = set()  # peers with a session
+        self.sums_told = self.parts_told = 0
         self.ended_ribs: list[tuple[str, str]] = []  # peers and families that were told End-of-RIB
 
     def receive(self, lines: Iterable[str]) -> int:
@@ -69,13 +71,16 @@ class Fake:
                 del self.table[address, prefix]
 
     def part(self, question: str) -> bytes:
-        """The answer to the question for a part of a table."""
-        _, peer, part, parts = question.split()
-        routes = {
-            prefix: line.removeprefix(f"neighbor {peer} ")
-            for (known, prefix), line in self.table.items()
-            if known == peer and part_of(ip_network(prefix), int(parts)) == int(part)
-        }
+        """The answer to the question for a table's sum, or a part of it."""
+        _, peer, *which = question.split()
+        table = {p: line.removeprefix(f"neighbor {peer} ") for (known, p), line in self.table.items() if known == peer}
+        if not which:
+            self.sums_told += 1
+            checksums = sum(zlib.crc32(line.encode()) for line in table.values())
+            return json.dumps({"table": peer, "count": len(table), "sum": checksums}).encode()
+        part, parts = which
+        self.parts_told += 1
+        routes = {p: line for p, line in table.items() if part_of(ip_network(p), int(parts)) == int(part)}
         return json.dumps({"table": peer, "part": int(part), "parts": int(parts), "routes": routes}).encode()
 
     def end(self) -> None:

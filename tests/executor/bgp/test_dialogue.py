@@ -365,6 +365,21 @@ def test_an_exabgp_that_has_nothing_to_do_is_asked_and_ended_if_it_does_not_answ
     assert "no answer" in quick.killed[0]
 
 
+def test_a_table_whose_sum_is_right_is_not_looked_at_in_parts(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP", 0.02)
+    quick.serve()
+    quick.dialogue.set(by_prefix([route(f"203.0.113.{n}/32", "65000:1") for n in range(250)]))
+    wait(lambda: quick.dialogue.settled)
+    looks = quick.exabgp.sums_told
+    wait(lambda: quick.exabgp.sums_told > looks + 1)  # what was under way by then is through
+    parts, looks = quick.exabgp.parts_told, quick.exabgp.sums_told
+    wait(lambda: quick.exabgp.sums_told > looks + 3)
+    assert quick.exabgp.parts_told == parts
+    quick.exabgp.table[ADDRESS, "203.0.113.7/32"] += " med 1"
+    wait(lambda: quick.exabgp.parts_told == parts + 3)
+    wait(lambda: quick.repairs.counts[Kind.ROUTE] == 1)
+
+
 def test_drift_is_put_right_counted_and_logged_once(
     quick: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

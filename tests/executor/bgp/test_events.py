@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from consulcast.executor.bgp import events, notification
+from consulcast.executor.bgp.sums import Sum
 
 PEER = ip_address("198.51.100.2")
 HEAD = '{ "exabgp": "5.0.0", "time": 1, "host" : "vm", "pid" : 1, "ppid" : 2, "counter": 2, '
@@ -114,6 +115,11 @@ def test_a_part_of_a_table_is_read_with_the_commands_that_made_it() -> None:
     assert events.parse(json.dumps(told).encode()) == events.Table(
         PEER, 1, 3, {ip_network("203.0.113.1/32"): "announce route", ip_network("::1/128"): ""}
     )
+
+
+def test_the_sum_of_a_table_is_read() -> None:
+    told = {"table": "198.51.100.2", "count": 2, "sum": 5_000_000_000}
+    assert events.parse(json.dumps(told).encode()) == events.TableSum(PEER, Sum(2, 5_000_000_000))
 
 
 def test_a_foreign_prefix_with_host_bits_is_read_all_the_same() -> None:

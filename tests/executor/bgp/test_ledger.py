@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 from collections import deque
@@ -514,6 +515,9 @@ def _play(acts: list[_Act]) -> None:
         write()
         hear_all()
     assert exabgp.table == table(peers, wanted)
+    for each in peers:
+        theirs = json.loads(exabgp.part(commands.table_sum(each.address)))
+        assert ledger.sum(each.address) == (theirs["count"], theirs["sum"])
     assert exabgp.peers.keys() == {str(each.address) for each in peers}
     assert all(each.same_session(exabgp.peers[str(each.address)]) for each in peers)
     for one in wanted:

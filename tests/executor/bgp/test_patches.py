@@ -521,6 +521,41 @@ def test_a_table_is_told_as_the_commands_that_made_it() -> None:
     )
 
 
+def test_the_sum_of_a_table_is_the_one_that_we_compute() -> None:
+    assert_needed(
+        "table_in_parts",
+        _TABLE
+        + """
+    from ipaddress import ip_address
+    from consulcast.executor.bgp.sums import Sum, Sums
+    ours, peer = Sums(), ip_address("198.51.100.2")
+
+    def say(former, command):
+        tell(command or f"neighbor {peer} withdraw route {former.split()[4]}")
+        ours.replace(peer, former, command)
+        said.clear()
+        tell(f"table {peer}")
+        assert said[-1:] == ["done"] and len(said) == 2, said
+        answer = json.loads(said[0])
+        assert answer["table"] == str(peer)
+        assert Sum(answer["count"], answer["sum"]) == ours.of(peer)
+        return ours.of(peer)
+
+    one = f"neighbor {peer} announce route 203.0.113.1/32 next-hop 198.51.100.1 origin igp"
+    six = f"neighbor {peer} announce route 2001:db8:1::/64 next-hop 2001:db8::1 origin igp"
+    sums = [say(None, one), say(None, six), say(one, one + " med 7"), say(one + " med 7", None)]
+    assert len(set(sums)) == 4 and [each.routes for each in sums] == [1, 2, 2, 1]
+    tell(f"neighbor {peer} announce ipv4 unicast 203.0.113.9/32 next-hop 198.51.100.1")
+    said.clear()
+    tell(f"table {peer}")
+    assert json.loads(said[0])["count"] == 2, "what came in another way is counted"
+    said.clear()
+    tell("table 198.51.100.20")
+    assert json.loads(said[0]) == {"table": "198.51.100.20", "count": 0, "sum": 0}
+""",
+    )
+
+
 def test_the_same_route_in_other_words_is_told_in_the_last_ones_and_not_sent_again() -> None:
     assert_needed(
         "table_in_parts",
