@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Protocol
 
 from consulcast.consul.bodies import Service
@@ -49,7 +50,7 @@ class Reading:
                     del self._read[name]
             self._ahead.clear()
             self._services = services
-            by_age = sorted(self._read.values(), key=_age)
+            by_age = sorted(self._read.values(), key=_AGE)
             self.apps = kept(self.apps, tuple(item.app for item in by_age if item.app is not None))
             self.refused = kept(self.refused, tuple(item.refused for item in by_age if item.refused is not None))
         return set(changed)
@@ -89,5 +90,4 @@ class _Read:
     keys: tuple[VerdictKey, ...]
 
 
-def _age(item: _Read) -> tuple[int, str]:
-    return item.service.create_index, item.service.id
+_AGE = attrgetter("service.create_index", "service.id")
