@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Generic, TypeVar
 
+from consulcast.difference import differing
+
 T = TypeVar("T")
 
 FIRST_LOOK = 5.0  # seconds between second looks that did not agree, doubling
@@ -87,8 +89,8 @@ class Belief(Generic[T]):
             if worse is None
             else [
                 (name, before)
-                for name, entry in self.seen.items()
-                if (before := former.get(name)) is not entry and worse(before, entry)
+                for name in differing(former, self.seen)
+                if name in self.seen and worse(before := former.get(name), self.seen[name])
             ]
         )
         for name, before in lesser:

@@ -40,7 +40,7 @@ class Read(Struct, frozen=True):
 
     ids: Collection[str] = ()
     filtered: bool = False
-    apps: Collection[str] = ()  # of these: the services whose tags make them apps
+    apps: Collection[str] = ()  # of these: the services in doubt whose tags make them apps
     ranks: Mapping[str, int] = field(default_factory=dict)  # of checks: how bad each is, 0 the best
 
 
@@ -52,7 +52,7 @@ class Evidence(Struct, frozen=True):
     agent_services: Collection[str] | ConsulError = ()  # ServiceIDs that the agent itself has
     agent_checks: Collection[str] | ConsulError = ()  # CheckIDs that the agent itself has
     missing_rights: tuple[Right, ...] | ConsulError | None = ()  # None: Consul does not say
-    agent_apps: Collection[str] = ()  # of ``agent_services``: those whose tags make them apps
+    agent_apps: Collection[str] = ()  # of ``agent_services``: those in doubt whose tags make them apps
     agent_ranks: Mapping[str, int] = field(default_factory=dict)  # how bad the agent itself finds its checks
 
     def against_service(self, service_id: str) -> str:

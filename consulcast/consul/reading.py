@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 from msgspec import Struct
@@ -51,7 +52,7 @@ class Reading:
                     del self._read[name]
             self._ahead.clear()
             self._services = services
-            by_age = sorted(self._read.values(), key=_age)
+            by_age = sorted(self._read.values(), key=_AGE)
             self.apps = kept(self.apps, tuple(item.app for item in by_age if item.app is not None))
             self.refused = kept(self.refused, tuple(item.refused for item in by_age if item.refused is not None))
         return set(changed)
@@ -90,5 +91,4 @@ class _Read(Struct, frozen=True):
     keys: tuple[VerdictKey, ...]
 
 
-def _age(item: _Read) -> tuple[int, str]:
-    return item.service.create_index, item.service.id
+_AGE = attrgetter("service.create_index", "service.id")

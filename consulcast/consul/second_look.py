@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -23,21 +23,25 @@ T = TypeVar("T")
 class SecondLook:
     """Asks the servers (consistently), the agent and the ACLs about what left an answer."""
 
-    def __init__(self, settings: ConsulSettings, node: str, is_app: Callable[[Service], bool]) -> None:
-        self._client, self._node, self._is_app = Client(settings, connections=5), node, is_app
+    def __init__(
+        self, settings: ConsulSettings, node: str, is_app: Callable[[Service], bool], like: Client | None = None
+    ) -> None:
+        """``like``: who asks for the same all the time, so that little of an answer is to be decoded."""
+        self._client, self._node, self._is_app = Client(settings, connections=5, like=like), node, is_app
         self._acls_off = False  # as the running agent says; it reads this setting only when it starts
 
     def __call__(self, doubts: Doubts) -> Evidence:
         """Look; what a witness fails to say stands in the evidence as its error."""
         rights = _ask(partial(self._missing_rights, doubts.rights(self._node)))
-        catalog = (_ask(self._services), _ask(self._client.agent_services)) if doubts.catalog else None
+        names = [service.id for service in doubts.services]
+        catalog = (_ask(partial(self._services, names)), _ask(self._client.agent_services)) if doubts.catalog else None
         health = (_ask(self._checks), _ask(self._client.agent_checks)) if doubts.health else None
         try:
             evidence = Evidence(missing_rights=rights.get())
             if catalog:
                 agent = catalog[1].get()
                 evidence = replace(
-                    evidence, services=catalog[0].get(), agent_services=agent, agent_apps=self._agent_apps(agent)
+                    evidence, services=catalog[0].get(), agent_services=agent, agent_apps=self._agent_apps(agent, names)
                 )
             if health:
                 own = health[1].get()
@@ -67,21 +71,22 @@ class SecondLook:
             self._acls_off = True
             return ()
 
-    def _services(self) -> Read:
+    def _services(self, names: Iterable[str]) -> Read:
         answer = self._client.catalog_node(self._node, consistency=Consistency.CONSISTENT)
         against = wrong_node(answer.data, self._node)
         if against or answer.data is None:
             raise ConsulError(against)
         services = answer.data.services or {}
-        apps = frozenset(name for name, service in services.items() if self._is_app(service))
-        return Read(frozenset(services), answer.filtered, apps)
+        apps = frozenset(name for name in names if name in services and self._is_app(services[name]))
+        return Read(services.keys(), answer.filtered, apps)
 
-    def _agent_apps(self, services: Mapping[str, AgentService] | ConsulError) -> frozenset[str]:
+    def _agent_apps(self, services: Mapping[str, AgentService] | ConsulError, names: Iterable[str]) -> frozenset[str]:
         if isinstance(services, ConsulError):
             return frozenset()
+        found = {name: services[name] for name in names if name in services}
         return frozenset(
             name
-            for name, service in services.items()
+            for name, service in found.items()
             if not service.override and self._is_app(Service(name, service.name, service.tags))
         )
 

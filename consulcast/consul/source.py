@@ -84,9 +84,11 @@ class ConsulSource:
         self.changed_at = 0.0  # when it came in, or was due, what ``on_change`` was last called for
         self._join = Join(parse, warning)
         self._view = View(node, restart_grace, hold_down, self._join.is_app)
-        self._second_look = SecondLook(settings, node, self._join.is_app)
-        self._clients = catalog, health = Client(settings, watching=True), Client(settings, watching=True)
-        self._looks = looks = Client(settings, like=catalog), Client(settings, like=health)
+        catalog = Client(settings, watching=True)
+        health = Client(settings, watching=True, like=catalog)
+        self._clients = catalog, health
+        self._looks = looks = Client(settings, like=catalog), Client(settings, like=catalog)
+        self._second_look = SecondLook(settings, node, self._join.is_app, like=catalog)
         pace, view = Pace(wait, settings.stale, max_stale), self._view
         self._watches = (
             Watch(

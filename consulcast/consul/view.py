@@ -16,7 +16,7 @@ What we have written to Consul ourselves (``publisher.py``) is not looked at: it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from consulcast.consul.belief import Belief
 from consulcast.consul.bodies import OURS, CatalogNode, Check, Service
@@ -25,6 +25,7 @@ from consulcast.consul.errors import ConsulError
 from consulcast.consul.evidence import Doubts, Evidence
 from consulcast.consul.hold_down import HoldDown
 from consulcast.consul.marks import Marks
+from consulcast.difference import differing
 from consulcast.model import Stale
 from consulcast.monitors.consul import rank
 
@@ -51,6 +52,7 @@ class View:
         self._shown: Mapping[str, Service] = {}  # the last good catalog answer, as it came
         self._catalog: Belief[Service] = Belief("service")
         self._health: Belief[Check] = Belief("check", patience=_CHECK_PATIENCE)
+        self._known_apps: tuple[Mapping[str, Service], frozenset[str]] = ({}, frozenset())  # see _apps
         self._watched: tuple[Mapping[str, Check], frozenset[str]] = ({}, frozenset())  # see _is_watched
         self._settled_at = float("-inf")  # when the after-effects of the latest trouble end
         self._marks = Marks()
@@ -189,16 +191,11 @@ class View:
     def _without_held_apps(self, now: float) -> Mapping[str, Service]:
         """The last catalog answer without the services that are apps no more, as long as this is not believed."""
         shown = self._shown
-        untagged = {
-            name
-            for name, service in self.services.items()
-            if (now_shown := shown.get(name, service)) is not service
-            and not self._is_app(now_shown)
-            and self._is_app(service)
-        }
+        changed = (name for name in differing(self.services, shown) if name in self.services and name in shown)
+        untagged = {name for name in changed if not self._is_app(shown[name]) and self._is_app(self.services[name])}
         if not untagged:
             return self._shown
-        apps = {name for name, service in self.services.items() if self._is_app(service)}
+        apps = self._apps()
         new = {name for name in self._shown.keys() - apps if self._is_app(self._shown[name])}
         self._hold_down.begin(untagged, apps - self._shown.keys(), apps | new, now)
         for name in untagged:
@@ -209,6 +206,16 @@ class View:
             for name, service in self._shown.items()
             if name not in untagged or name not in self._hold_down
         }
+
+    def _apps(self) -> Set[str]:
+        """The believed services that are apps."""
+        former, apps = self._known_apps
+        if former is not self.services:
+            changed = differing(former, self.services)
+            now = {name for name in changed if name in self.services and self._is_app(self.services[name])}
+            apps = apps.difference(changed) | now
+            self._known_apps = self.services, apps
+        return apps
 
     def _judged_services(self, doubts: Doubts, evidence: Evidence, now: float) -> None:
         """Drop what every witness says is gone, unless it waits for a third look."""
@@ -221,7 +228,7 @@ class View:
         }
         gone = [name for name, why in against.items() if not why]
         hold_down.release(set(names) - set(gone))
-        apps = {name for name, service in self.services.items() if self._is_app(service)}
+        apps = self._apps()
         hold_down.begin(gone, evidence.unlisted(apps), apps, now)
         until = {name: hold_down.until(name) for name in gone if now < hold_down.until(name)}
         for name in gone:

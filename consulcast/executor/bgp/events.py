@@ -103,8 +103,7 @@ class Table(Struct, frozen=True):
     routes: Mapping[Prefix, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TableSum:
+class TableSum(Struct, frozen=True):
     """The sum of all that a peer is told."""
 
     peer: IPAddress
