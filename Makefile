@@ -48,7 +48,7 @@ types: $(VENV)/package
 	$(BIN)/mypy
 
 # Two halves at once, of about the same time; gevent's patching keeps pytest-xdist out. 5: nothing matched ARGS in that half.
-HALF := tests/consul tests/executor
+HALF := tests/cli tests/fuzz tests/monitors tests/web
 unit: $(VENV)/package
 	@$(BIN)/pytest $(HALF) $(ARGS) >$(VENV)/unit.log 2>&1 & other=$$!; \
 	$(BIN)/pytest tests $(HALF:%=--ignore %) $(ARGS); one=$$?; wait $$other; two=$$?; cat $(VENV)/unit.log; \
