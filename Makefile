@@ -1,6 +1,6 @@
 # make test    lint, types, tests/, integration/ (the last as root); make test ARGS='-k bird' narrows pytest
 # make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
-# make bench   how fast it is, against the floor and at a thousand apps (bench/README.md): ARGS=latency plays a part
+# make bench   how fast it is, against the floor and at a thousand apps: MEASURES='critical rest' plays some (bench/README.md)
 # make fuzz    whatever comes from others: TARGET='tags http' N=100000 (docs/security-testing.md)
 # make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
 # make audit   known vulnerabilities of the locked packages (SECURITY.md); needs a network
@@ -98,7 +98,7 @@ fuzz: setup
 	@$(BIN)/python -m tests.fuzz.run $(TARGET) --cases $(or $(N),100000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: setup
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(MEASURES) $(ARGS)
 
 # In a venv of its own, which is not locked: what it says is only as good as today's. --strict: a package that the
 # service does not know is a failure, not a line in a list that ends with "no vulnerabilities". AUDIT='-s osv' asks another.
