@@ -62,19 +62,21 @@ integration: setup base-image
 ifeq ($(shell id -u),0)
 	@# What failed beside three others is named, and played once more by itself: they wait for real programs, and four at
 	@# once have two processors here. What fails again, fails.
-	$(BIN)/pytest integration -n 4 --dist loadfile --no-loadscope-reorder $(ARGS) || { \
+	$(BIN)/pytest integration -n 4 --dist loadfile --no-loadscope-reorder --durations 30 $(ARGS) || { \
 		status=$$?; [ $$status -eq 1 ] || exit $$status; \
 		echo 'once more, by themselves:'; $(BIN)/pytest integration --last-failed --last-failed-no-failures none $(ARGS); }
 else
 	@echo 'not root: integration/ is left out (it makes network namespaces); run `make test` as root for all of it'
 endif
 
-# In this order, stopping at the first that fails: the quick ones first, pytest's own summary last.
-test: setup base-image
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory types
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory integration
+# In this order, stopping at the first that fails: the quick ones first, pytest's own summary last. The base image, which
+# waits for the network, is made meanwhile.
+STEP := $(MAKE) --no-print-directory
+test: setup
+	@$(STEP) base-image >$(VENV)/image.log 2>&1 & image=$$!; \
+	$(STEP) lint && $(STEP) types && $(STEP) unit; status=$$?; \
+	wait $$image || { cat $(VENV)/image.log; exit 1; }; exit $$status
+	@$(STEP) integration
 
 dev: setup
 	@$(BIN)/python -m integration.demo $(if $(ONCE),--once)
