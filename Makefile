@@ -1,6 +1,6 @@
 # make test    lint, types, tests/, integration/ (the last as root); make test ARGS='-k bird' narrows pytest
 # make dev     the whole story in front of you: two namespaces, BIRD, Consul, the daemon; ONCE=1 plays it without keys
-# make bench   how fast it is, against the floor and at a thousand apps (bench/README.md): ARGS=latency plays a part
+# make bench   how fast it is, against the floor and at a thousand apps: MEASURES='critical rest' plays some (bench/README.md)
 # make fuzz    whatever comes from others: TARGET='tags http' N=100000 (docs/security-testing.md)
 # make chaos   random faults against the whole of it: SEED=7 N=300 (docs/reliability.md)
 # make audit   known vulnerabilities of the locked packages (SECURITY.md); needs a network
@@ -48,7 +48,7 @@ types: $(VENV)/package
 	$(BIN)/mypy
 
 # Two halves at once, of about the same time; gevent's patching keeps pytest-xdist out. 5: nothing matched ARGS in that half.
-HALF := tests/consul tests/executor
+HALF := tests/cli tests/fuzz tests/monitors tests/web
 unit: $(VENV)/package
 	@$(BIN)/pytest $(HALF) $(ARGS) >$(VENV)/unit.log 2>&1 & other=$$!; \
 	$(BIN)/pytest tests $(HALF:%=--ignore %) $(ARGS); one=$$?; wait $$other; two=$$?; cat $(VENV)/unit.log; \
@@ -62,19 +62,21 @@ integration: setup base-image
 ifeq ($(shell id -u),0)
 	@# What failed beside three others is named, and played once more by itself: they wait for real programs, and four at
 	@# once have two processors here. What fails again, fails.
-	$(BIN)/pytest integration -n 4 --dist loadfile --no-loadscope-reorder $(ARGS) || { \
+	$(BIN)/pytest integration -n 4 --dist loadfile --no-loadscope-reorder --durations 30 $(ARGS) || { \
 		status=$$?; [ $$status -eq 1 ] || exit $$status; \
 		echo 'once more, by themselves:'; $(BIN)/pytest integration --last-failed --last-failed-no-failures none $(ARGS); }
 else
 	@echo 'not root: integration/ is left out (it makes network namespaces); run `make test` as root for all of it'
 endif
 
-# In this order, stopping at the first that fails: the quick ones first, pytest's own summary last.
-test: setup base-image
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory types
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory integration
+# In this order, stopping at the first that fails: the quick ones first, pytest's own summary last. The base image, which
+# waits for the network, is made meanwhile.
+STEP := $(MAKE) --no-print-directory
+test: setup
+	@$(STEP) base-image >$(VENV)/image.log 2>&1 & image=$$!; \
+	$(STEP) lint && $(STEP) types && $(STEP) unit; status=$$?; \
+	wait $$image || { cat $(VENV)/image.log; exit 1; }; exit $$status
+	@$(STEP) integration
 
 dev: setup
 	@$(BIN)/python -m integration.demo $(if $(ONCE),--once)
@@ -98,7 +100,7 @@ fuzz: setup
 	@$(BIN)/python -m tests.fuzz.run $(TARGET) --cases $(or $(N),100000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: setup
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(MEASURES) $(ARGS)
 
 # In a venv of its own, which is not locked: what it says is only as good as today's. --strict: a package that the
 # service does not know is a failure, not a line in a list that ends with "no vulnerabilities". AUDIT='-s osv' asks another.

@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.herd import Watchers, herd
@@ -24,7 +24,7 @@ from integration.lab.cluster import ADDRESSES
 
 HOSTS = 1500
 PROCESSES = 2
-WAIT = 20.0  # seconds that a query is parked here
+WAIT = 15.0  # seconds that a query is parked here
 RAMP = 1.1 * WAIT  # seconds in which the watches begin, so that their queries do not end together
 REST = 2.2 * WAIT  # so that each of them ends twice: a tenth of jitter, and what the agent adds
 WITHOUT, SETTLE, BUSY, HERD, LEAST_HERD = 4.0, 3.0, 8.0, 15.0, 10.0  # seconds
@@ -118,12 +118,12 @@ class Fleet:
         run.say(f"{self._hosts} nodes")
         self._flap(self._hosts, 0, "host").kill()
         time.sleep(1.0)
-        self._phase("without a watch", 0, WITHOUT)
+        self._phase("without a watch", float, WITHOUT)
         before = [self._holds(agent) for agent in self._agents]
         run.say(f"{self._held} watches begin")
         self._begin()
         run.say("at rest")
-        self._phase("at rest", 0, REST if run.wants("fleet-rest") else BUSY)
+        self._phase("at rest", float, REST if run.wants("fleet-rest") else BUSY)
         self._weigh(before, [self._holds(agent) for agent in self._agents])
         self._busy("own", f"{OWN} changes/s of their own", self._hosts, OWN, "host")
         for rate in RATES:
@@ -206,11 +206,13 @@ class Fleet:
         flapping = self._flap(nodes, rate, name, known=name == "host")
         try:
             time.sleep(SETTLE)
-            self._phase(what, rate, BUSY)
+            self._phase(what, lambda: _reached(flapping), BUSY)
         finally:
             flapping.kill()
+        if _reached(flapping) < 0.8 * rate:
+            self._run.short(f"{what}: this machine carries {_reached(flapping):.0f}")
 
-    def _phase(self, what: str, changes: float, seconds: float) -> None:
+    def _phase(self, what: str, changes: Callable[[], float], seconds: float) -> None:
         cpu, counted, at = [_cpu(agent) for agent in self._agents], self._counted(), time.time()
         time.sleep(seconds)
         took = tuple(100 * (_cpu(agent) - then) / seconds for agent, then in zip(self._agents, cpu, strict=True))
@@ -224,7 +226,7 @@ class Fleet:
         )
         busiest = float(max((piece.asked for piece in pieces), default=0))
         errors = sum(piece.errors for piece in pieces)
-        self._phases[what] = changes, Phase(asked, busiest, errors, news, answers, took, kib)
+        self._phases[what] = changes(), Phase(asked, busiest, errors, news, answers, took, kib)
 
     def _counted(self) -> Mapping[str, int]:
         """Return the bytes of all packets so far, by the comment of their rule."""
@@ -250,6 +252,12 @@ KEYS = ("leader", "follower", "passing", "agent")  # of the roles, in the data
 
 def _more(one: Phase, rest: Phase, changes: float) -> list[float]:
     return [1024 * (now - then) / changes for now, then in zip(one.kib, rest.kib, strict=True)]
+
+
+def _reached(flapping: Process) -> float:
+    """Return how many changes a second there have been."""
+    turned = [int(line) for line in flapping.text().split()[1:]]
+    return turned[-1] / len(turned) if turned else 0.0
 
 
 def _cpu(agent: ConsulAgent) -> float:

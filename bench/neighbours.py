@@ -2,7 +2,7 @@
 
 Two datacenters of real Consul agents, each a server and its clients, the daemon on every host. Into the busy one the
 checks of 500 other nodes are written (integration/flapping.py). Failures and recoveries on hosts of both by turns, at
-random times, at ever more changes of the neighbours; the last host of each has none of its own: what the neighbours
+random times, at ever more changes of the neighbours; the last hosts of each have none of their own: what the neighbours
 cost is counted there.
 """
 
@@ -13,6 +13,7 @@ import random
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,52 +27,55 @@ from integration.lab import Process
 
 NODES = 500
 RATES = (20, 100, 500)  # neighbours' changes per second
-HOSTS = 6  # of a datacenter
+HOSTS, RESTING = 7, 2  # of a datacenter; the last ones of them have no events of their own
 SETTLE = 4.0  # seconds
-CYCLES = 20  # at each rate; in each, every host but the last has one event
+CYCLES = 20  # at each rate; in each, every host that has events has one
 GAP = (0.05, 0.25)  # seconds between two events, of any host, at random: a limit on answers has a rhythm of its own
 HEAD = ("ms", "neighbours' changes/s", "datacenter", "events", "median", "p95", "p99", "max")
 NOTE = f"""\
-Critical → withdraw and passing → announce together, on {HOSTS - 1} hosts of each datacenter; each host has one every
-{(HOSTS - 1) * sum(GAP):.1f} s or so. {NODES} nodes, each with a service and a check, are written to the catalog of the
-busy one. The changes per second are those that were reached."""
+Critical → withdraw and passing → announce together, on {HOSTS - RESTING} hosts of each datacenter; each host has one
+every {(HOSTS - RESTING) * sum(GAP):.1f} s or so. {NODES} nodes, each with a service and a check, are written to the
+catalog of the busy one. The changes per second are those that were reached."""
 COST_HEAD = (
     *("neighbours' changes/s", "datacenter", "seconds", "daemon, CPU %", "its agent, CPU %", "the server, CPU %"),
     *("requests/min", "of them catalog", "health"),
 )
-COST_NOTE = "Counted on a host without an event of its own. Per cent are of one core."
+COST_NOTE = f"Counted on {RESTING} hosts without an event of their own, for one host. Per cent are of one core."
 MEDIAN, TAIL = 1.0, 8.0  # ms over the quiet datacenter
 LIMIT = 2 * 60.0  # requests per minute: what the limit of one answer per second leaves to both queries
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What is counted on a host."""
+    """What is counted on the hosts at rest, together."""
 
     at: float
     daemon: float  # seconds of a processor
     agent: float
     server: float
-    asked: dict[str, int]  # answers of Consul, by query
+    asked: Counter[str]  # answers of Consul, by query
 
 
 @dataclass
 class Datacenter:
-    """The hosts of one; the first one's Consul is the server, the last one has no events."""
+    """The hosts of one; the first one's Consul is the server, the last ones have no events."""
 
     places: Sequence[Place]
     sides: Sequence[Side]
 
     def moment(self) -> Moment:
-        """Count."""
-        place, side = self.places[-1], self.sides[-1]
-        text = place.host.run("curl", "-sf", "http://127.0.0.1:8080/metrics")
-        counts = re.findall(r'^consulcast_consul_query_returns_total\{query="(\w+)"\} (\S+)', text, re.MULTILINE)
-        asked = {query: int(float(count)) for query, count in counts}
-        daemon, agent, server = (
-            work([pid]).cpu for pid in (side.program.pid, place.consul.process.pid, self.server.pid)
-        )
-        return Moment(time.monotonic(), daemon, agent, server, asked)
+        """Count what all the hosts at rest have taken together."""
+        asked: Counter[str] = Counter()
+        resting = list(zip(self.places, self.sides, strict=True))[-RESTING:]
+        for place, _ in resting:
+            text = place.host.run("curl", "-sf", "http://127.0.0.1:8080/metrics")
+            for query, count in re.findall(
+                r'^consulcast_consul_query_returns_total\{query="(\w+)"\} (\S+)', text, re.MULTILINE
+            ):
+                asked[query] += int(float(count))
+        daemon = work(side.program.pid for _, side in resting).cpu
+        agent = work(place.consul.process.pid for place, _ in resting).cpu
+        return Moment(time.monotonic(), daemon, agent, work([self.server.pid]).cpu, asked)
 
     @property
     def server(self) -> Process:
@@ -158,26 +162,27 @@ def _events(run: Run, sites: dict[str, Datacenter], share: float) -> dict[str, l
     cycles = 0
     for done in run.turns(CYCLES, share):
         measure = critical_to_withdraw if done % 2 == 0 else passing_to_announce
-        for number in range(HOSTS - 1):
+        for number in range(HOSTS - RESTING):
             for name in sorted(sites, reverse=number % 2 == 1):
                 time.sleep(random.uniform(*GAP))
                 took[name].append(measure(sites[name].sides[number]))
         cycles = done + 1
     if cycles % 2:  # the next begin with all well
         for site in sites.values():
-            for side in site.sides[:-1]:
+            for side in site.sides[:-RESTING]:
                 passing_to_announce(side)
     return took
 
 
 def _cost(begin: Moment, end: Moment) -> Iterator[Cell]:
     seconds = end.at - begin.at
-    asked = {query: (count - begin.asked.get(query, 0)) * 60 / seconds for query, count in end.asked.items()}
     yield round(seconds)
-    for then, now in ((begin.daemon, end.daemon), (begin.agent, end.agent), (begin.server, end.server)):
-        yield 100 * (now - then) / seconds
+    yield 100 * (end.daemon - begin.daemon) / seconds / RESTING
+    yield 100 * (end.agent - begin.agent) / seconds / RESTING
+    yield 100 * (end.server - begin.server) / seconds
+    asked = {query: (end.asked[query] - begin.asked[query]) * 60 / seconds / RESTING for query in ("catalog", "health")}
     yield sum(asked.values())
-    yield from (asked["catalog"], asked["health"])
+    yield from asked.values()
 
 
 PART = Part("neighbours", "Busy neighbours", 117, play, tuple(f"neighbours@{rate}" for rate in RATES))

@@ -161,14 +161,14 @@ def play(chosen: Chosen, rounds: int, load: Callable[[], float], budget: float =
 
 
 class Purse:
-    """The time of all parts together: each has its budget, and what those before it have not used.
+    """The time of all parts together: each has its budget, and what is left over, or those before it have not used.
 
     So one that takes its time never costs a later one its own, and none ends later than all of them together may.
     """
 
     def __init__(self, chosen: Sequence[Chosen], total: float, now: float) -> None:
-        self._due, self._end = now, now + total
         self._chosen = list(chosen)
+        self._due, self._end = now + max(0.0, total - sum(one.part.budget for one in chosen)), now + total
 
     def budget(self, number: int, now: float) -> float:
         """Return the seconds that the part with this number has, were it begun now."""

@@ -61,7 +61,7 @@ def _name(frame: FrameType) -> str:
 
 if __name__ == "__main__":
     profiler = Profiler(os.environ["PROFILE"])
-    gevent.signal_handler(signal.SIGUSR2, profiler.write)
+    asked = gevent.signal_handler(signal.SIGUSR2, profiler.write)  # it ends with the last who knows it
     signal.signal(signal.SIGPROF, profiler.note)
     signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
     cli.main(args=sys.argv[1:], prog_name="consulcast")

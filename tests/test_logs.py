@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import logging
 import sys
@@ -136,8 +137,13 @@ def test_form_and_level_come_from_option_or_environment_and_no_other_is_taken(
     assert "is not one of" in result.output
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
+@functools.cache
+def calls() -> tuple[tuple[str, ast.Call], ...]:
     """Every call that logs, with where it stands."""
+    return tuple(_calls())
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -147,7 +153,7 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_every_line_that_tells_of_a_change_carries_fields() -> None:
-    found = list(calls())
+    found = calls()
     assert len(found) > 60, "the calls are not found any more"
     bare = [
         where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,13 @@ def entries() -> dict[str, reasons.Entry]:
     return {code: entry for section in reasons.SECTIONS.values() for code, entry in section.items()}
 
 
-def literals() -> Iterator[str]:
+@functools.cache
+def literals() -> frozenset[str]:
     """The codes that are written out in calls of the log: ``extra={…, "reason": "started"}``."""
+    return frozenset(_literals())
+
+
+def _literals() -> Iterator[str]:
     for path in (ROOT / "consulcast").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Dict):
@@ -58,7 +64,7 @@ def test_every_entry_is_of_a_code() -> None:
 
 
 def test_the_log_s_words_are_found() -> None:
-    assert {"started", "reloaded", "bad-config"} <= set(literals())
+    assert {"started", "reloaded", "bad-config"} <= literals()
     assert set(spoken_by_name()) == {*JOURNAL, "peer-up"}
 
 

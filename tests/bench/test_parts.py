@@ -70,10 +70,10 @@ def test_budgets_of_all_parts_together_fit_into_the_time() -> None:
 
 
 def test_part_has_what_those_before_it_have_left() -> None:
-    purse = Purse([Chosen(part("a")), Chosen(part("b")), Chosen(part("c"))], 150.0, 1000.0)
-    assert purse.budget(0, 1000.0) == 60.0
-    assert purse.budget(1, 1020.0) == 100.0
-    assert purse.budget(2, 1130.0) == 20.0  # 150 s are the end for all
+    purse = Purse([Chosen(part("a")), Chosen(part("b")), Chosen(part("c"))], 190.0, 1000.0)
+    assert purse.budget(0, 1000.0) == 70.0  # ten are nobody's
+    assert purse.budget(1, 1020.0) == 110.0
+    assert purse.budget(2, 1180.0) == 10.0  # 190 s are the end for all
 
 
 def test_part_takes_no_more_than_half_its_budget_again() -> None:
