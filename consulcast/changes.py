@@ -14,6 +14,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Generator, Sequence
 from enum import StrEnum
+from sys import intern
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from msgspec import Struct
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from gevent.event import Event
 
 LAST = 1000  # changes that are kept
-LAST_OF_ONE = 20  # changes of each subject that are kept
+LAST_OF_ONE, FEWEST_OF_ONE = 20, 4  # changes of each subject that are kept; that are so however many subjects there are
+OF_ALL = 16_384  # changes that all subjects share: with more than 819 of them, fewer than 20 are kept of each
 SUBJECTS = 4096  # with changes of their own; beyond, the one that has been quiet the longest is forgotten
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
@@ -40,7 +42,7 @@ class Kind(StrEnum):
     DAEMON = "daemon"  # start, reload, stop
 
 
-class Change(Struct, frozen=True):
+class Change(Struct, frozen=True, gc=False):
     """A change of state. ``at`` is of the wall clock (``time.time``); numbers count up from 1 at the start."""
 
     number: int
@@ -64,7 +66,7 @@ class Changes(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._last: deque[Change] = deque(maxlen=LAST)
-        self._of: OrderedDict[tuple[Kind, str], deque[Change]] = OrderedDict()
+        self._of: OrderedDict[tuple[Kind, str], list[Change]] = OrderedDict()
         self._followers: set[Event] = set()
         self.number = 0  # of the last one
 
@@ -75,12 +77,15 @@ class Changes(logging.Handler):
         if kind is None or not reason:
             return
         self.number += 1
-        subject = str(getattr(record, kind))
-        detail, former = str(getattr(record, "detail", "")), str(getattr(record, "former", ""))
-        level = cast(Level, record.levelname.lower())
-        change = Change(self.number, record.created, kind, subject, str(reason), detail, former, level)
+        # the same words come again and again, of one subject and of others: they are kept once
+        subject, reason = intern(str(getattr(record, kind))), intern(str(reason))
+        detail, former = (intern(str(getattr(record, name, ""))) for name in ("detail", "former"))
+        level = cast(Level, intern(record.levelname.lower()))
+        change = Change(self.number, record.created, kind, subject, reason, detail, former, level)
         self._last.append(change)
-        self._of.setdefault(change.about, deque(maxlen=LAST_OF_ONE)).append(change)
+        of_one = self._of.setdefault(change.about, [])
+        of_one.append(change)
+        del of_one[: -max(FEWEST_OF_ONE, min(LAST_OF_ONE, OF_ALL // len(self._of)))]
         self._of.move_to_end(change.about)
         while len(self._of) > SUBJECTS:
             self._of.popitem(last=False)

@@ -73,6 +73,9 @@ STOPPED, FAILED, UNUSABLE = 0, 1, 2  # exit statuses
 
 STOP_TIMEOUT = 10.0  # seconds for withdrawals to be acknowledged, over the drain time
 LEAVE_TIMEOUT = 3.0  # seconds for ExaBGP to end its sessions, and itself
+RUSH = (
+    1.0  # seconds after the start of the parts at which HTTP is answered at the latest, whatever is announced by then
+)
 LAST_HOOKS = 2.0  # seconds for the last changes to be told to a hook
 
 
@@ -88,6 +91,7 @@ class Daemon:
         self._config, self._path, self._observe = config, path, observe
         self._stop = Event()
         self._up = Event()  # all parts are there, and have begun
+        self._calm = Event()  # all was as it should be once
         self._reloading = BoundedSemaphore()
         self._failure: BaseException | None = None
         self._life = Life(config.lease, config.graceful_restart)
@@ -206,8 +210,8 @@ class Daemon:
         self._core.follow(self._consul)
         self._locate_consul()
         self._configure()
-        self._service = Service(self._notifier, lambda: self._reconciler.ever_complete, self._summary)
-        self._reconciler.after_pass = self._service.passed
+        self._service = Service(self._notifier, lambda: self._calm.is_set() and self._web.open, self._summary)
+        self._reconciler.after_pass = self._passed
         self._status = status = Status(
             *(self._core, self._reconciler, self._speaker, self._registrations),
             *(self.reload, self._repairs, self._instruments),
@@ -315,7 +319,13 @@ class Daemon:
         if self._consul is not None:
             self._consul.start()
         self._publish()
+        self._opening = self._spawn(self._open)
+
+    def _open(self) -> None:
+        """Answer HTTP once the first routes are out: what answers takes a while to load, for which they would wait."""
+        self._calm.wait(RUSH)
         self._web.start()
+        self._reconciler.wake()  # to be ready, HTTP must be answered
 
     def _look_again(self) -> None:
         """Look every now and then for what has changed around us, and never stop."""
@@ -465,7 +475,7 @@ class Daemon:
             self._device_events.stop()
         if self._consul is not None:
             self._consul.stop()
-        gevent.killall([self._planning, self._looking])
+        gevent.killall([self._planning, self._looking, self._opening])
         if hitless:
             extra = {"daemon": __version__, "reason": "restarting"}
             log.info("ending for a restart: peers keep the routes for %d s", self._life.graceful_restart, extra=extra)
@@ -507,6 +517,11 @@ class Daemon:
 
     def _summary(self) -> str:
         return summary(self._reconciler.reasons(), self._speaker.peers(), consul_word(self._consul))
+
+    def _passed(self) -> float | None:
+        if self._reconciler.ever_complete:
+            self._calm.set()
+        return self._service.passed()
 
     def _spoken(self) -> None:
         self._reconciler.wake()

@@ -67,6 +67,10 @@ def test_service_manager_is_told_of_start_state_life_reload_and_end(lab: Lab, ma
     }
     daemon = Daemon(host, config, env=manager.environment)
     manager.wait("READY=1")
+    answer = host.run(
+        "curl", "-s", "-m", "0.5", "--unix-socket", str(lab.dir / "run/api.sock"), "http://localhost/v1/apps"
+    )
+    assert '"dns"' in answer, "who is told so may ask at once"
     assert VIP in host.addresses()
     assert "STATUS=1 of 1 VIPs announced, 1 of 2 peers up; without Consul" in manager.hear()
     bird.wait_route(VIP)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import gevent
 import pytest
 
-from consulcast.changes import LAST, LAST_OF_ONE, SUBJECTS, Changes, Kind
+from consulcast.changes import FEWEST_OF_ONE, LAST, LAST_OF_ONE, SUBJECTS, Changes, Kind
 
 log = logging.getLogger("consulcast.test_changes")
 
@@ -52,6 +52,28 @@ def test_the_last_ones_are_kept_of_all_and_of_each_subject(changes: Changes) -> 
     ]
     assert len(changes.of(Kind.APP, "consul:quiet")) == 1
     assert changes.of(Kind.VIP, "consul:quiet") == ()
+
+
+def test_the_more_subjects_there_are_the_fewer_changes_are_kept_of_each(
+    changes: Changes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consulcast.changes.OF_ALL", 60)
+    for of_each, subjects in ((20, 2), (15, 4), (FEWEST_OF_ONE, 50)):
+        for subject in range(subjects):
+            for number in range(30):
+                tell(f"consul:{subject}", detail=str(number))
+        for subject in range(subjects):
+            tell(f"consul:{subject}", detail="30")
+        kept = [changes.of(Kind.APP, f"consul:{subject}") for subject in range(subjects)]
+        assert {len(one) for one in kept} == {of_each}
+        assert [change.detail for change in kept[0]] == [str(number) for number in range(31 - of_each, 31)]
+
+
+def test_words_that_come_again_are_kept_once(changes: Changes) -> None:
+    for subject in ("consul:a", "consul:b"):
+        tell(subject, detail=" ".join(("check", "failed")))
+    one, other = changes.after(0)
+    assert one.detail is other.detail
 
 
 def test_subjects_without_end_are_forgotten(changes: Changes) -> None:

@@ -11,7 +11,7 @@ from consulcast import lint, reasons
 from consulcast.explain.explanation import Finding
 from consulcast.model import Reason
 from consulcast.repairs import Kind
-from consulcast.web.errors import Problem
+from consulcast.web.problem import Problem
 
 ROOT = Path(__file__).parent.parent
 LINT = {lint.COMPUTED, lint.NOT_ENABLED, lint.UNKNOWN_TAG}

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from consulcast import logs
+from consulcast import garbage, logs
 from consulcast.cli import options
 from consulcast.cli.check import load
 
@@ -35,6 +35,7 @@ from consulcast.cli.check import load
 @click.option("--observe", is_flag=True, help="Touch neither host nor routers; say what would be announced.")
 def run(path: str, log_format: str, log_level: str, observe: bool) -> None:
     """Run the daemon in the foreground. SIGTERM or SIGINT withdraws, removes and ends."""
+    garbage.not_yet()  # what is loaded stays
     settings = load(path)
     logs.start(log_format, log_level)
     from consulcast.daemon import Daemon

@@ -27,8 +27,9 @@ from consulcast.web.bodies import (
     StatusBody,
     VipBody,
 )
-from consulcast.web.errors import Failed, Problem, refused
+from consulcast.web.errors import Failed, refused
 from consulcast.web.guard import VOUCHED
+from consulcast.web.problem import Problem
 from consulcast.web.view import View
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from consulcast.web.app import make_app
+from consulcast import loading
 from consulcast.web.door import Door, Settings
 from consulcast.web.listen import Address, listen
 from consulcast.web.server import Server
@@ -16,26 +16,27 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Serves the daemon's view. Raises ``ListenError`` when made, if it cannot listen.
 
+    It takes connections from ``start`` on, which loads what answers them; who comes before waits in the kernel.
     ``own``: the path of a unix socket beside the configured addresses, for root and the daemon's own user.
     """
 
     def __init__(self, view: View, settings: Settings, own: str = "") -> None:
-        self._door = Door(settings)
+        self._view, self._door = view, Door(settings)
         self._servers: list[Server] = []
-        app = make_app(view, self._door)
+        self.open = False  # whether connections are taken
         addresses = settings.listen
         try:
             if own and all(address.path != own for address in addresses):
-                self._servers.append(Server(listen(Address(f"unix://{own}", path=own)), app, self._door))
+                self._servers.append(Server(listen(Address(f"unix://{own}", path=own)), None, self._door))
             for address in addresses:
                 listener = listen(address, settings.socket_group)
-                self._servers.append(Server(listener, app, self._door, secure=address.tls))
+                self._servers.append(Server(listener, None, self._door, secure=address.tls))
         except BaseException:
             self.stop()
             raise
 
     def start(self) -> None:
-        """Take connections."""
+        """Take connections. Others have their turn meanwhile."""
         open_to = [address.text for address in self._door.settings.listen if not address.local]
         if open_to and not self._door.settings.access.authenticates:
             log.warning(
@@ -44,8 +45,14 @@ class Endpoint:
                 ", ".join(open_to),
                 extra={"reason": "http-without-tokens"},
             )
+        with loading.in_turns():
+            from consulcast.web.app import make_app
+
+            app = make_app(self._view, self._door)
         for server in self._servers:
+            server.application = app
             server.start()
+        self.open = True
 
     def configure(self, settings: Settings) -> None:
         """Replace what is not read at the start alone: tokens, certificates, names, limits."""

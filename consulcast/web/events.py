@@ -11,7 +11,8 @@ from consulcast import jsontext
 from consulcast.changes import LAST, Change, Changes, Kind
 from consulcast.hub import in_turns
 from consulcast.web.bodies import EventBody
-from consulcast.web.errors import Failed, Problem
+from consulcast.web.errors import Failed
+from consulcast.web.problem import Problem
 
 STREAMS = 32  # that may be open at a time
 HEARTBEAT = 5.0  # seconds without a change, after which a comment shows that both ends are still there

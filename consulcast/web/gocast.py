@@ -12,8 +12,9 @@ from consulcast.executor.protocols import SessionState
 from consulcast.model import Refused
 from consulcast.notation import BadValue
 from consulcast.registration import Registration
-from consulcast.web.errors import Failed, Problem, refused
+from consulcast.web.errors import Failed, refused
 from consulcast.web.guard import VOUCHED
+from consulcast.web.problem import Problem
 from consulcast.web.view import Messages, SessionInfo, View
 
 METHODS = ("GET", "POST")  # GoCast looks at the query alone, whatever the method

@@ -12,7 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from flask import Flask, Response, g, request
 
 from consulcast.web.door import Door
-from consulcast.web.errors import Failed, Problem
+from consulcast.web.errors import Failed
+from consulcast.web.problem import Problem
 from consulcast.web.rights import CHANGING, Peer, caller, decide, needed
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ import gevent
 from gevent.pywsgi import WSGIHandler
 
 from consulcast.hub import breathe
-from consulcast.web.errors import of_status
 from consulcast.web.limits import Limits
+from consulcast.web.problem import of_status
 from consulcast.web.rights import Peer
 
 if TYPE_CHECKING:

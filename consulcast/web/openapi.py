@@ -27,7 +27,8 @@ from consulcast.web.bodies import (
     StatusBody,
     VipsBody,
 )
-from consulcast.web.errors import GOCAST_PATHS, Error
+from consulcast.web.errors import GOCAST_PATHS
+from consulcast.web.problem import Error
 from consulcast.web.rights import needed
 
 Json = dict[str, Any]

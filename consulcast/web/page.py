@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 from consulcast import __version__
 from consulcast.web.board import Board, Meaning
-from consulcast.web.errors import Error, Failed, Problem
+from consulcast.web.errors import Failed
 from consulcast.web.picture import Query
+from consulcast.web.problem import Error, Problem
 from consulcast.web.view import View
 
 STREAMS = 32  # that may be open at a time

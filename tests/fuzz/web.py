@@ -16,10 +16,11 @@ from consulcast.model import Reason
 from consulcast.web import handler
 from consulcast.web.app import make_app
 from consulcast.web.door import Door, Settings
-from consulcast.web.errors import GOCAST_PATHS, Problem
+from consulcast.web.errors import GOCAST_PATHS
 from consulcast.web.limits import Limits
 from consulcast.web.listen import listen
 from consulcast.web.openapi import document
+from consulcast.web.problem import Problem
 from consulcast.web.rights import Access, Peer
 from consulcast.web.server import Server
 from consulcast.web.tokens import parse

@@ -1,0 +1,53 @@
+"""When the endpoint takes connections."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consulcast.web.door import Settings
+from consulcast.web.endpoint import Endpoint
+from consulcast.web.listen import Address, ListenError
+from tests.web.daemon import Daemon
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Address:
+    return Address.read(f"unix://{tmp_path / 'api.sock'}")
+
+
+def test_who_asks_before_it_is_loaded_is_answered_when_it_is(address: Address) -> None:
+    endpoint = Endpoint(Daemon(), Settings(listen=(address,)))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5.0)
+        client.connect(address.path)
+        client.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert not endpoint.open
+        endpoint.start()
+        assert endpoint.open
+        assert client.recv(64).startswith(b"HTTP/1.1 200 ")
+    endpoint.stop()
+
+
+def test_where_it_cannot_listen_is_told_before_anything_is_loaded(tmp_path: Path, address: Address) -> None:
+    (tmp_path / "api.sock").write_text("")
+    with pytest.raises(ListenError):
+        Endpoint(Daemon(), Settings(listen=(address,)))
+
+
+def test_one_that_never_opened_leaves_no_socket(tmp_path: Path, address: Address) -> None:
+    Endpoint(Daemon(), Settings(listen=(address,))).stop()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_daemon_is_imported_without_what_answers_http() -> None:
+    modules = "consulcast.daemon, consulcast.core, consulcast.status, consulcast.web.endpoint"
+    probe = f"import sys, {modules}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "gevent" in loaded
+    assert not loaded & {"flask", "werkzeug", "jinja2", "prometheus_client"}
