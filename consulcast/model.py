@@ -76,8 +76,8 @@ class AppKey(NamedTuple):
 
 
 class _Once:
-    def __init__(self, text: str) -> None:
-        super().__init__(text)  # type: ignore[call-arg]  # the class of addresses that it is mixed with
+    def __init__(self, numbers: tuple[int, int]) -> None:  # the address and the prefix length; text takes twice as long
+        super().__init__(numbers)  # type: ignore[call-arg]  # the class of addresses that it is mixed with
         self._once = super().__hash__()
 
     def __hash__(self) -> int:
@@ -118,9 +118,10 @@ class Vip(Struct, frozen=True, cache_hash=True):
         # made once: both take the interpreter microseconds, and are asked for at every change
         network, address = self.interface.network, self.interface.ip
         whole = address == network.network_address
-        force_setattr(self, "prefix", (_Network4 if network.version == 4 else _Network6)(str(network)))
-        local = _Interface4 if address.version == 4 else _Interface6
-        force_setattr(self, "local", local(str(self.interface if whole else address)))
+        length, all_bits = network.prefixlen, network.max_prefixlen
+        prefix, local = (_Network4, _Interface4) if network.version == 4 else (_Network6, _Interface6)
+        force_setattr(self, "prefix", prefix((int(network.network_address), length)))
+        force_setattr(self, "local", local((int(address), length if whole else all_bits)))
 
     def __repr__(self) -> str:
         return f"Vip({self.interface!r})"
