@@ -219,11 +219,11 @@ def no_event_loop() -> None:
 
     @functools.wraps(run)
     def run_in_turn(self: Any) -> bool:
-        if not all(isinstance(callback, GeneratorType) for _, callback in self._async):
-            return bool(run(self))
         for _ in range(self.LIMIT):
             if not self._async:
                 return False
+            if not isinstance(self._async[0][1], GeneratorType):
+                return bool(run(self))
             service, callback = self._async.popleft()  # it may clear the queue
             try:
                 next(callback)
