@@ -210,7 +210,7 @@ def no_event_loop() -> None:
     Its commands are generators, which have nothing to wait for. It takes 0.1 ms less a turn, and without asyncio there
     is no TLS either: 3 MiB.
     """
-    from exabgp.logger import log
+    from exabgp.logger import log as theirs
     from exabgp.reactor.asynchronous import ASYNC
 
     run = ASYNC.run
@@ -231,7 +231,7 @@ def no_event_loop() -> None:
                 continue
             except Exception as error:  # noqa: BLE001 - ExaBGP goes on, whatever a command does
                 said = f"a command of {service} failed: {type(error).__name__}: {error}"
-                log.error(lambda said=said: said, "reactor")
+                theirs.error(lambda said=said: said, "reactor")
                 self._notify_error(service)
                 continue
             self._async.appendleft((service, callback))
