@@ -210,7 +210,7 @@ def no_event_loop() -> None:
     Its commands are generators, which have nothing to wait for. It takes 0.1 ms less a turn, and without asyncio there
     is no TLS either: 3 MiB.
     """
-    from exabgp.logger import log
+    from exabgp.logger import log as theirs
     from exabgp.reactor.asynchronous import ASYNC
 
     run = ASYNC.run
@@ -219,11 +219,11 @@ def no_event_loop() -> None:
 
     @functools.wraps(run)
     def run_in_turn(self: Any) -> bool:
-        if not all(isinstance(callback, GeneratorType) for _, callback in self._async):
-            return bool(run(self))
         for _ in range(self.LIMIT):
             if not self._async:
                 return False
+            if not isinstance(self._async[0][1], GeneratorType):
+                return bool(run(self))
             service, callback = self._async.popleft()  # it may clear the queue
             try:
                 next(callback)
@@ -231,7 +231,7 @@ def no_event_loop() -> None:
                 continue
             except Exception as error:  # noqa: BLE001 - ExaBGP goes on, whatever a command does
                 said = f"a command of {service} failed: {type(error).__name__}: {error}"
-                log.error(lambda said=said: said, "reactor")
+                theirs.error(lambda said=said: said, "reactor")
                 self._notify_error(service)
                 continue
             self._async.appendleft((service, callback))
