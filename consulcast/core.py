@@ -46,6 +46,8 @@ class Core:
         self._waiting_since = 0.0  # while a source has not been in sync yet: since when that is not known better
         self._defaults, self._pace = Defaults(), Pace()
         self._journal = Journal()
+        self._unrecorded: Registered | None = None  # of the last plan, until the journal has it
+        reconciler.before_telling = self._record
         self._latency = latency or Latency()
         self._planner, self._damping = Planner(), Damping()
         self._announced: set[Vip] = set()
@@ -135,6 +137,7 @@ class Core:
             self._changed.wait(None if recheck_at is None else max(0.0, recheck_at - time.monotonic()))
 
     def _plan(self) -> None:
+        self._record()  # each plan has its lines
         if self._consul is not None and self._consul.state.synced:
             self._said = self._consul.state
             self._registry.set(Source.CONSUL, self._said.apps, self._said.refused)
@@ -157,7 +160,16 @@ class Core:
         self.plan = Plan(intents, planned.health, min(times, default=None))
         self._latency.planned()
         self._reconciler.set(intents, complete=self.complete)
-        self._journal.record(registered, self.health)
+        self._unrecorded = registered
+
+    def _record(self) -> None:
+        """Log what the last plan has changed.
+
+        The reconciler has it done when the routers know: a line takes as long as the whole of its pass until then.
+        """
+        registered, self._unrecorded = self._unrecorded, None
+        if registered is not None:
+            self._journal.record(registered, self.health)
 
     def _monitor(self, apps: tuple[App, ...]) -> None:
         """Have looked at what these apps want looked at."""

@@ -77,6 +77,8 @@ class Reconciler:
         self._sweep_at = 0.0
         self._told: set[Kind] = set()  # what events have said since the last look
         self._settled_at: float | None = None
+        # Called in each pass when the routes are handed over, before the pass tells what it came to.
+        self.before_telling: Callable[[], None] = lambda: None
         # Called after each pass; returns within how many seconds it must be called again, if it must.
         self.after_pass: Callable[[], float | None] = lambda: None
         self.ever_complete = False  # whether all was as it should be once
@@ -227,12 +229,14 @@ class Reconciler:
         self._begin()
         self._look(sweep)
         if self._addresses.add_missing():
+            self.before_telling()
             self._wake.set()
             return
         if self._complete is not complete or differing(intents, self._intents):
             return
         self._notice()
         self._handed_over(self._routes.late([*self._begun, *self._touched]))
+        self.before_telling()
         vips, addresses = self._take()
         due = self._depart(addresses)
         self._translate(addresses, due)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class Fake:
 
     apps: tuple[App, ...] = ()
     verdicts: dict[VerdictKey, Verdict] = field(default_factory=dict)
+    before_telling: Callable[[], None] = lambda: None
 
     def set(self, *_: object, **__: object) -> None:
         """Take whatever it is."""
@@ -176,3 +178,24 @@ def test_what_another_file_would_make_of_it_is_told_and_nothing_is_changed() -> 
     assert health[new.key].reason is Reason.MONITOR_PENDING
     assert next(iter(planned.intents.values())).route.communities == communities
     assert (core.registered, core.plan) == before
+
+
+def test_what_a_plan_has_changed_is_logged_when_the_reconciler_asks_for_it_and_before_the_next_plan_at_the_latest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "consulcast")
+    reconciler = Fake()
+    made: Any = Core(Fake(), Fake(), reconciler)  # type: ignore[arg-type]
+    lines = [(OTHER, "registered"), (OTHER, str(Reason.PASSING)), (FILE, "registered"), (OTHER, "removed")]
+    made.configure(Policy(), Defaults(), Pace(), (OTHER,))
+    made._plan()
+    assert not caplog.records
+    reconciler.before_telling()
+    reconciler.before_telling()
+    made.configure(Policy(), Defaults(), Pace(), (FILE,))
+    made._plan()
+    made.configure(Policy(), Defaults(), Pace(), ())
+    made._plan()
+    said = [record.__dict__ for record in caplog.records]
+    found = [(line["app"], line["reason"]) for line in said if "app" in line]
+    assert [line for line in found if line[1] != Reason.MONITOR_PENDING] == [(str(one.key), why) for one, why in lines]

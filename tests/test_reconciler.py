@@ -519,6 +519,35 @@ def test_each_pass_is_told_and_what_is_asked_back_wakes_the_loop(make: Make) -> 
     assert len(passes) >= 3
 
 
+def test_what_need_not_be_in_time_is_done_when_the_routes_are_handed_over_and_before_anything_is_told(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "consulcast")
+    world = make().begin()
+    told: list[int] = []
+
+    def before_telling() -> None:
+        told.append(len(caplog.records))
+        world.script.append("told")
+
+    world.reconciler.before_telling = before_telling
+    done = world.wants(intent())
+    assert done.index(next(line for line in done if line.startswith("announce"))) < done.index("told")
+    told.clear()
+    done = world.wants(intent(announce=False))
+    assert done[0].startswith("withdraw")
+    lines = [record.getMessage() for record in caplog.records[told[0] :]]
+    assert lines, "the line about the VIP comes after it"
+    assert lines[0].startswith(f"vip {VIP}")
+
+
+def test_more_addresses_than_one_pass_adds_do_not_keep_it_waiting(make: Make) -> None:
+    world = make().begin()
+    world.reconciler.before_telling = lambda: world.script.append("told")
+    done = world.wants(*(intent(f"198.18.0.{number}/32") for number in range(1, BATCH + 2)))
+    assert done.index("told") == BATCH
+
+
 def test_kernel_that_cannot_be_read_withdraws_nothing(make: Make) -> None:
     world = make().begin()
     world.wants(intent())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 import gevent
 
-from consulcast.consul.bodies import AgentCheck, AgentService, Service
-from consulcast.consul.client import Client, Consistency, Right
-from consulcast.consul.errors import AclsOff, ConsulError
+from consulcast.consul.bodies import AgentCheck, AgentService, CatalogNode, Service
+from consulcast.consul.client import Answer, Client, Consistency, Right, nameable
+from consulcast.consul.errors import AclsOff, ConsulError, Rejected
 from consulcast.consul.evidence import Doubts, Evidence, Read
 from consulcast.consul.settings import ConsulSettings
 from consulcast.consul.view import wrong_node
@@ -19,15 +19,27 @@ from consulcast.values import replace
 
 T = TypeVar("T")
 
+FEW = 8  # services that are asked for by name …
+MANY = 100  # … of so many at least
+
 
 class SecondLook:
     """Asks the servers (consistently), the agent and the ACLs about what left an answer."""
 
     def __init__(
-        self, settings: ConsulSettings, node: str, is_app: Callable[[Service], bool], like: Client | None = None
+        self,
+        settings: ConsulSettings,
+        node: str,
+        is_app: Callable[[Service], bool],
+        shown: Callable[[], Mapping[str, Service]] = dict,
+        like: Client | None = None,
     ) -> None:
-        """``like``: who asks for the same all the time, so that little of an answer is to be decoded."""
+        """``shown``: the node's services as Consul showed them last.
+
+        ``like``: who asks for the same all the time, so that little of an answer is to be decoded.
+        """
         self._client, self._node, self._is_app = Client(settings, connections=5, like=like), node, is_app
+        self._shown = shown
         self._acls_off = False  # as the running agent says; it reads this setting only when it starts
 
     def __call__(self, doubts: Doubts) -> Evidence:
@@ -71,14 +83,34 @@ class SecondLook:
             self._acls_off = True
             return ()
 
-    def _services(self, names: Iterable[str]) -> Read:
-        answer = self._client.catalog_node(self._node, consistency=Consistency.CONSISTENT)
+    def _services(self, names: Sequence[str]) -> Read:
+        answer = self._few_services(names)
+        if answer is None:
+            answer = self._client.catalog_node(self._node, consistency=Consistency.CONSISTENT)
         against = wrong_node(answer.data, self._node)
         if against or answer.data is None:
             raise ConsulError(against)
         services = answer.data.services or {}
         apps = frozenset(name for name in names if name in services and self._is_app(services[name]))
         return Read(services.keys(), answer.filtered, apps)
+
+    def _few_services(self, names: Sequence[str]) -> Answer[CatalogNode | None] | None:
+        """Ask for these alone where there are many others, which take Consul tens of milliseconds to list.
+
+        One of those is asked for as well: an answer without it proves nothing. ``None``: all are to be asked for.
+        """
+        shown = self._shown()
+        if not names or len(names) > FEW or len(shown) < MANY or not all(map(nameable, names)):
+            return None
+        witness = next((name for name in shown if name not in names and nameable(name)), None)
+        if witness is None:
+            return None
+        try:
+            answer = self._client.catalog_services(self._node, [*names, witness], consistency=Consistency.CONSISTENT)
+        except Rejected:  # it has another idea of filters
+            return None
+        found = answer.data.services if answer.data is not None else None
+        return answer if found and witness in found else None
 
     def _agent_apps(self, services: Mapping[str, AgentService] | ConsulError, names: Iterable[str]) -> frozenset[str]:
         if isinstance(services, ConsulError):

@@ -88,7 +88,7 @@ class ConsulSource:
         health = Client(settings, watching=True, like=catalog)
         self._clients = catalog, health
         self._looks = looks = Client(settings, like=catalog), Client(settings, like=catalog)
-        self._second_look = SecondLook(settings, node, self._join.is_app, like=catalog)
+        self._second_look = SecondLook(settings, node, self._join.is_app, lambda: self._view.shown, catalog)
         pace, view = Pace(wait, settings.stale, max_stale), self._view
         self._watches = (
             Watch(

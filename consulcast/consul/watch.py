@@ -103,14 +103,17 @@ class Watch(Generic[T]):
         return answer
 
     def _run(self) -> None:
-        bucket = Bucket(BURST, RATE, self._clock)
+        # What neighbours write takes nothing of what our own changes may have, or it would be them who decide how soon
+        # a failure is seen; and it is limited like them.
+        bucket, for_nothing = Bucket(BURST, RATE, self._clock), Bucket(BURST, RATE, self._clock)
         index, consistency, wait = 0, self._usual, self._pace.wait
         errors = shared = 0  # in a row; of these those that every host has at the same moment
         last: Answer[T] | None = None
-        again = False  # at once, on credit: the answer after a pause was late, and the index that it brought is fresh
+        in_vain = False
         while True:
-            delay = bucket.take()
-            if delay > 0 and not again:
+            delay = (for_nothing if in_vain else bucket).take()
+            in_vain = False
+            if delay > 0:
                 self._sleep(delay)
                 wait = min(wait, AFTER_PAUSE)
             try:
@@ -137,7 +140,7 @@ class Watch(Generic[T]):
             # Tables have one index for all nodes (consul#12398): what others write makes our next query after a
             # time-out return at once. Waiting longer after such a wake-up keeps the requests per minute as they are.
             woken_for_nothing = not changed and index > 0 and answer.index != index
-            again = woken_for_nothing and delay > 0 and not again
+            in_vain = woken_for_nothing and answer.index > index  # backwards is another matter, and ours
             wait = self._pace.wait * LONGER if woken_for_nothing else self._pace.wait
             if consistency is self._stronger and index > 0:
                 index, consistency = 0, self._usual

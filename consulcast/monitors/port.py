@@ -8,6 +8,7 @@ nothing is told: so while a port fails, there is a dump every ``RECOVERY`` secon
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -70,6 +71,7 @@ class Ports:
         self._watched: dict[MonitorSpec, _Watched] = {}
         self._by_port: dict[int, list[MonitorSpec]] = {}
         self._wake = Event()
+        self._anew = False  # other monitors are wanted than were looked at last
         self._closed: Closed | None = None
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
 
@@ -86,6 +88,7 @@ class Ports:
                 watched.interval, watched.due = interval, 0.0
             self._watched[spec] = watched
             self._by_port.setdefault(watched.port.number, []).append(spec)
+        self._anew = True
         self._begin()
         if self._closed is not None:
             self._closed.watch(self._by_port)  # before the look, so that nothing is missed between the two
@@ -128,9 +131,16 @@ class Ports:
             self._wake.set()  # to the next dump it is not as long while a port fails
 
     def _tick(self) -> None:
+        at = math.inf  # when to look
         while True:
-            self._wake.wait(self._pause(time.monotonic()))
+            now = time.monotonic()
+            pause = self._pause(now)
+            at = math.inf if pause is None else min(at, now + pause)
+            woken = self._wake.wait(None if at == math.inf else max(at - now, 0.0))
             self._wake.clear()
+            if woken and not self._anew and time.monotonic() < at:
+                continue  # the pause is another one; a withdrawal does not wait for a dump of all
+            at, self._anew = math.inf, False
             self._look(self._watched)
 
     def _pause(self, now: float) -> float | None:

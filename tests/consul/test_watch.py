@@ -208,15 +208,29 @@ def test_after_a_wake_up_for_nothing_the_next_query_follows_without_a_breath() -
     assert played.slept == [BREATH, BREATH]
 
 
-def test_after_a_pause_one_answer_for_nothing_is_asked_after_at_once_and_paid_for_later() -> None:
+def test_answers_for_nothing_take_nothing_of_what_changes_of_our_own_may_have() -> None:
+    """Neighbours write now and then between our query's answer and the next one: so every change brings two answers."""
+    script, number = [answer("0", 0)], 1
+    for change in range(3):
+        script += [answer(f"{change + 1}", number), answer(f"{change + 1}", number + 1)]
+        number += 2
+    assert Played(script).play().slept == [BREATH] * 4
+
+
+def test_after_a_pause_an_answer_for_nothing_is_asked_after_at_once() -> None:
     """The index was old after the pause; the one that it brought is fresh, and a query with it is parked."""
     script = [*(answer(str(n), n) for n in range(1, 10)), *(answer("9", n) for n in range(10, 31))]
     played = Played(script).play()
     gaps = [later - earlier for earlier, later in pairwise(played.asked_at)]
     assert min(gaps[6:9]) > 0.95
     assert gaps[9] < 0.01
-    assert gaps[10] > 1.9
-    assert played.asked_at[-1] - played.asked_at[0] > 20  # no more than one a second all the same
+
+
+def test_answers_for_nothing_are_limited_as_well() -> None:
+    played = Played([answer("a", n) for n in range(1, 31)]).play()
+    gaps = [later - earlier for earlier, later in pairwise(played.asked_at)]
+    assert max(gaps[:5]) < 0.01
+    assert min(gaps[8:]) > 0.95
 
 
 def test_with_a_second_connection_a_watch_is_parked_beside_busy_neighbours() -> None:

@@ -128,6 +128,39 @@ def test_while_one_fails_for_long_dumps_become_rare(world: World, monkeypatch: p
     assert len(world.kernel.dumps) <= 1
 
 
+def test_a_closed_listener_is_asked_about_alone_and_the_next_dump_comes_as_soon_as_one_fails(world: World) -> None:
+    class Heard:
+        def wait(self) -> set[int]:
+            if closed:
+                return {closed.pop()}
+            gevent.sleep(60)
+            return set()
+
+    world.kernel.listening = [("tcp", Listener(number, ANY4)) for number in (1, 2, 3)]
+    world.watch("port:tcp:1", "port:tcp:2", "port:tcp:3")
+    world.kernel.dumps.clear()
+    closed = [1]
+    listen = gevent.spawn(world.ports._listen, Heard())  # type: ignore[call-overload]
+    gevent.sleep(0.01)
+    assert world.kernel.dumps == [("tcp", 1)]
+    world.kernel.listening.pop(0)
+    listen.kill()
+    closed.append(1)
+    listen = gevent.spawn(world.ports._listen, Heard())  # type: ignore[call-overload]
+    gevent.sleep(0.1)
+    listen.kill()
+    assert world.kernel.dumps[1:3] == [("tcp", 1), ("tcp", 0)]
+
+
+def test_listeners_that_are_closed_all_the_time_do_not_put_the_dumps_off(world: World) -> None:
+    world.watch("port:tcp:53")
+    world.kernel.dumps.clear()
+    for _ in range(60):
+        world.ports._wake.set()
+        gevent.sleep(0.002)
+    assert len(world.kernel.dumps) >= 2
+
+
 def test_a_listener_that_one_dump_misses_has_not_gone(world: World) -> None:
     listener = Listener(53, ANY4)
     world.kernel.listening = [("tcp", listener)]
