@@ -23,6 +23,7 @@ from integration.lab.consul import ttl_check
 
 CHANGES = 300  # of neighbours' checks per second, while queries are compared
 SECONDS = 4.0  # for each
+PAUSE = 0.005  # seconds from an answer to the next query: what a client takes to act on it
 QUERIES = {
     "catalog/node/NODE": "as it is used, for tags",
     "health/node/NODE": "as it is used, for checks",
@@ -67,7 +68,8 @@ def play(run: Run) -> None:
                         remedies += _remedies(place, rate)
         finally:
             note = (
-                f"{SECONDS:g} s each, with an index, beside {CHANGES} changes a second of {NODES} other nodes' checks."
+                f"{SECONDS:g} s each, with an index, beside {CHANGES} changes a second of {NODES} other nodes' checks; "
+                f"asked again {1000 * PAUSE:g} ms after an answer, as by a client that does something with it."
             )
             run.add(Table("Which queries are parked", HEAD, rows, note))
             note = (
@@ -92,10 +94,11 @@ def _vain(place: Place, query: str) -> tuple[int, int, float]:
         if response.status != 200:
             raise RuntimeError(f"{query}: {response.status} {body.decode(errors='replace')}")
         index = response.headers["X-Consul-Index"]
-        if last:
+        if last and time.monotonic() < end:  # or it is the wait that has ended
             answers, size = answers + 1, size + len(body)
             vain += body == last
         last = body
+        time.sleep(PAUSE)
     return answers, vain, size / 1024
 
 
