@@ -17,8 +17,8 @@ from bench.neighbours import NODES, flapping
 from bench.parts import Part, Run
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Site, laboratory
-from integration.lab import Process
+from bench.world import Place, Site
+from integration.lab import Lab, Process
 from integration.lab.consul import ttl_check
 
 CHANGES = 300  # of neighbours' checks per second, while queries are compared
@@ -52,7 +52,7 @@ def play(run: Run) -> None:
     """Measure."""
     rows: list[list[Cell]] = []
     remedies: list[list[Cell]] = []
-    with laboratory() as lab:
+    with Lab() as lab:
         (place,) = Site(lab, 1).places
         place.consul.register("dns", ["enable_gocast"], check=ttl_check("passing"))
         try:
