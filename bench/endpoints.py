@@ -8,10 +8,12 @@ watch, with and without what it does about such answers: how late is the news of
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench.neighbours import NODES, flapping
 from bench.parts import Part, Run
@@ -41,6 +43,7 @@ REMEDY_HEAD = (
     "ms from write to news",
     "neighbours' changes/s",
     "events",
+    "never told",
     "median",
     "p95",
     "max",
@@ -73,7 +76,8 @@ def play(run: Run) -> None:
             )
             run.add(Table("Which queries are parked", HEAD, rows, note))
             note = (
-                f"{WATCHES} watches of each kind at the same time, each with a change of its own in {EVERY:g} s or so."
+                f"{WATCHES} watches of each kind at the same time, each with a change of its own in {EVERY:g} s or so; "
+                "never told: the next change came first."
             )
             run.add(Table("The daemon's watch, without and with its remedy", REMEDY_HEAD, remedies, note))
 
@@ -110,21 +114,22 @@ class Kind:
     process: Process
     written: dict[str, list[float]]
 
-    def times(self) -> tuple[list[float], float]:
-        """Return the milliseconds from each write to the first news after it, and the requests per minute a watch."""
+    def times(self) -> tuple[list[float], int, float]:
+        """Return the milliseconds from each write to the news of it, how many writes had none before the next one on
+        their node, and the requests per minute a watch.
+        """
         said = [line.split() for line in self.process.text().splitlines()]
         asked = [int(word) for what, word in said if what == "asked"]
-        news: dict[str, list[float]] = {}
-        for at, node in said:
-            if node in self.written:
-                news.setdefault(node, []).append(float(at))
-        found = [
-            1000 * (min(later) - at)
-            for node, times in self.written.items()
-            for at in times
-            if (later := [one for one in news.get(node, []) if one > at])
-        ]
-        return found, sum(asked[3:]) * 60 / max(1, len(asked[3:])) / WATCHES
+        found, untold = [], 0
+        for node, times in self.written.items():
+            news = [float(at) for at, word in said if word == node]
+            for begin, end in pairwise([*times, math.inf]):
+                first = min((at for at in news if begin < at <= end), default=None)
+                if first is None:
+                    untold += 1
+                else:
+                    found.append(1000 * (first - begin))
+        return found, untold, sum(asked[3:]) * 60 / max(1, len(asked[3:])) / WATCHES
 
 
 def _remedies(place: Place, rate: float) -> list[list[Cell]]:
@@ -149,9 +154,9 @@ def _remedies(place: Place, rate: float) -> list[list[Cell]]:
     time.sleep(1.5)
     rows: list[list[Cell]] = []
     for kind in kinds:
-        took, asked = kind.times()
+        took, untold, asked = kind.times()
         spread = Spread.of(took)
-        rows.append([kind.name, round(rate), spread.count, spread.median, spread.p95, spread.most, asked])
+        rows.append([kind.name, round(rate), spread.count, untold, spread.median, spread.p95, spread.most, asked])
         kind.process.kill()
     return rows
 
