@@ -200,4 +200,4 @@ def _spoken(place: Place) -> int:
     return sum(int(number) for number in re.findall(r"bytes (\d+)", counted))
 
 
-PART = Part("rest", "At rest", 98, play, tuple(f"rest@{key}" for key in KINDS))
+PART = Part("rest", "At rest", 102, play, tuple(f"rest@{key}" for key in KINDS))
