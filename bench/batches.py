@@ -15,7 +15,8 @@ from bench.feeder import Feeder
 from bench.parts import Part, Run
 from bench.population import consul_monitored, definitions, prefixes, with_tags
 from bench.report import Cell, Table
-from bench.world import FIRST_AS, ROUTER_AS, Place, Site, laboratory, populate
+from bench.world import FIRST_AS, ROUTER_AS, Place, Site, populate
+from integration.lab import Lab
 
 APPS = 1000
 TAGS = 30
@@ -33,7 +34,7 @@ another community for each service, and writes them to its catalog one by one; c
 
 def play(run: Run) -> None:
     """Measure."""
-    with laboratory() as lab:
+    with Lab() as lab:
         site = Site(lab, 3)
         first, second, third = site.places
         if run.wants(*OF_A_THOUSAND):
@@ -158,4 +159,4 @@ class Batches:
 
 
 OF_A_THOUSAND = ("first-answer", "all-fail", "all-tags", "many-tags")
-PART = Part("batches", "Many at once", 105, play, (*OF_A_THOUSAND, *mixture.MEASURES))
+PART = Part("batches", "Many at once", 101, play, (*OF_A_THOUSAND, *mixture.MEASURES))

@@ -8,21 +8,24 @@ watch, with and without what it does about such answers: how late is the news of
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench.neighbours import NODES, flapping
 from bench.parts import Part, Run
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Site, laboratory
-from integration.lab import Process
+from bench.world import Place, Site
+from integration.lab import Lab, Process
 from integration.lab.consul import ttl_check
 
 CHANGES = 300  # of neighbours' checks per second, while queries are compared
 SECONDS = 4.0  # for each
+PAUSE = 0.005  # seconds from an answer to the next query: what a client takes to act on it
 QUERIES = {
     "catalog/node/NODE": "as it is used, for tags",
     "health/node/NODE": "as it is used, for checks",
@@ -40,6 +43,7 @@ REMEDY_HEAD = (
     "ms from write to news",
     "neighbours' changes/s",
     "events",
+    "never told",
     "median",
     "p95",
     "max",
@@ -51,7 +55,7 @@ def play(run: Run) -> None:
     """Measure."""
     rows: list[list[Cell]] = []
     remedies: list[list[Cell]] = []
-    with laboratory() as lab:
+    with Lab() as lab:
         (place,) = Site(lab, 1).places
         place.consul.register("dns", ["enable_gocast"], check=ttl_check("passing"))
         try:
@@ -67,11 +71,13 @@ def play(run: Run) -> None:
                         remedies += _remedies(place, rate)
         finally:
             note = (
-                f"{SECONDS:g} s each, with an index, beside {CHANGES} changes a second of {NODES} other nodes' checks."
+                f"{SECONDS:g} s each, with an index, beside {CHANGES} changes a second of {NODES} other nodes' checks; "
+                f"asked again {1000 * PAUSE:g} ms after an answer, as by a client that does something with it."
             )
             run.add(Table("Which queries are parked", HEAD, rows, note))
             note = (
-                f"{WATCHES} watches of each kind at the same time, each with a change of its own in {EVERY:g} s or so."
+                f"{WATCHES} watches of each kind at the same time, each with a change of its own in {EVERY:g} s or so; "
+                "never told: the next change came first."
             )
             run.add(Table("The daemon's watch, without and with its remedy", REMEDY_HEAD, remedies, note))
 
@@ -92,10 +98,11 @@ def _vain(place: Place, query: str) -> tuple[int, int, float]:
         if response.status != 200:
             raise RuntimeError(f"{query}: {response.status} {body.decode(errors='replace')}")
         index = response.headers["X-Consul-Index"]
-        if last:
+        if last and time.monotonic() < end:  # or it is the wait that has ended
             answers, size = answers + 1, size + len(body)
             vain += body == last
         last = body
+        time.sleep(PAUSE)
     return answers, vain, size / 1024
 
 
@@ -107,21 +114,22 @@ class Kind:
     process: Process
     written: dict[str, list[float]]
 
-    def times(self) -> tuple[list[float], float]:
-        """Return the milliseconds from each write to the first news after it, and the requests per minute a watch."""
+    def times(self) -> tuple[list[float], int, float]:
+        """Return the milliseconds from each write to the news of it, how many writes had none before the next one on
+        their node, and the requests per minute a watch.
+        """
         said = [line.split() for line in self.process.text().splitlines()]
         asked = [int(word) for what, word in said if what == "asked"]
-        news: dict[str, list[float]] = {}
-        for at, node in said:
-            if node in self.written:
-                news.setdefault(node, []).append(float(at))
-        found = [
-            1000 * (min(later) - at)
-            for node, times in self.written.items()
-            for at in times
-            if (later := [one for one in news.get(node, []) if one > at])
-        ]
-        return found, sum(asked[3:]) * 60 / max(1, len(asked[3:])) / WATCHES
+        found, untold = [], 0
+        for node, times in self.written.items():
+            news = [float(at) for at, word in said if word == node]
+            for begin, end in pairwise([*times, math.inf]):
+                first = min((at for at in news if begin < at <= end), default=None)
+                if first is None:
+                    untold += 1
+                else:
+                    found.append(1000 * (first - begin))
+        return found, untold, sum(asked[3:]) * 60 / max(1, len(asked[3:])) / WATCHES
 
 
 def _remedies(place: Place, rate: float) -> list[list[Cell]]:
@@ -146,9 +154,9 @@ def _remedies(place: Place, rate: float) -> list[list[Cell]]:
     time.sleep(1.5)
     rows: list[list[Cell]] = []
     for kind in kinds:
-        took, asked = kind.times()
+        took, untold, asked = kind.times()
         spread = Spread.of(took)
-        rows.append([kind.name, round(rate), spread.count, spread.median, spread.p95, spread.most, asked])
+        rows.append([kind.name, round(rate), spread.count, untold, spread.median, spread.p95, spread.most, asked])
         kind.process.kill()
     return rows
 

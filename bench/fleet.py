@@ -18,8 +18,7 @@ from bench.herd import Watchers, herd
 from bench.parts import Part, Run
 from bench.processes import memory, work
 from bench.report import Cell, Table
-from bench.world import laboratory
-from integration.lab import ConsulAgent, ConsulCluster, Host, Process, until
+from integration.lab import ConsulAgent, ConsulCluster, Host, Lab, Process, until
 from integration.lab.cluster import ADDRESSES
 
 HOSTS = 1500
@@ -87,7 +86,7 @@ def play(run: Run) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     hosts = min(HOSTS * run.rounds // 100, (most - 1000) // 4)
-    with laboratory() as lab:
+    with Lab() as lab:
         host = lab.host("consul")
         host.run("nft", COUNT)
         limits = {"http_max_conns_per_client": most - 1000}

@@ -10,7 +10,8 @@ from bench.parts import Part, Run
 from bench.picture import Row, strips
 from bench.report import Cell, Table, figure
 from bench.spread import Spread
-from bench.world import Side, Site, laboratory
+from bench.world import Side, Site
+from integration.lab import Lab
 
 # consulcast answers five changes at once and after that one per second, which protects Consul from it and is not what
 # is measured here. So each host is left alone for some seconds between its rounds, and several pairs take turns.
@@ -27,7 +28,7 @@ def play(run: Run) -> None:
     measures = needed(run.wants)
     samples: dict[str, tuple[list[float], list[float]]] = {measure.name: ([], []) for measure in measures}
     try:
-        with laboratory() as lab:
+        with Lab() as lab:
             pairs = Site(lab, 2 * PAIRS).pairs()
             time.sleep(1.0)  # what the start has stirred up settles
             for done in run.turns(100):

@@ -11,7 +11,8 @@ from bench.parts import Part, Run
 from bench.population import consul_monitored, prefixes
 from bench.processes import frames, memory
 from bench.report import Cell, Table
-from bench.world import Place, Site, laboratory, populate
+from bench.world import Place, Site, populate
+from integration.lab import Lab
 from integration.lab.forks import descendants
 
 APPS, EVENTS, FILLED = 1000, 50_000, 10_000
@@ -32,7 +33,7 @@ bounded (the journal, the history of each VIP) is full."""
 
 def play(run: Run) -> None:
     """Measure."""
-    with laboratory() as lab:
+    with Lab() as lab:
         site = Site(lab, 1)
         (place,) = site.places
         first = place.daemon()  # writes byte code, if there is none: compiling would be in the figures

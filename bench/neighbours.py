@@ -22,8 +22,8 @@ from bench.parts import Part, Run
 from bench.processes import work
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Agents, Place, Side, Site, laboratory
-from integration.lab import Process
+from bench.world import Agents, Place, Side, Site
+from integration.lab import Lab, Process
 
 NODES = 500
 RATES = (20, 100, 500)  # neighbours' changes per second
@@ -88,7 +88,7 @@ def play(run: Run) -> None:
     rates = [rate for rate in RATES if run.wants(f"neighbours@{rate}")]
     rows: list[list[Cell]] = []
     costs: list[list[Cell]] = []
-    with laboratory() as lab:
+    with Lab() as lab:
         run.say("two datacenters begin")
         site = Site(lab, 2 * HOSTS, Agents(together=HOSTS))
         sides = [place.consulcast(site.tap) for place in site.places]

@@ -47,7 +47,7 @@ def rows(facts: Mapping[str, float]) -> list[list[Cell]]:
         ]
     if "herd_busiest" in facts:
         most = facts["herd_busiest"] * queries / facts["held"]
-        found.append(["a leader is lost: requests in the busiest second, all servers", most, None, None])
+        found.append(["a leader is lost: requests per second in the busiest tenth of one", most, None, None])
     return found
 
 

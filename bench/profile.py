@@ -21,8 +21,8 @@ from bench import arrivals
 from bench.parts import Part, Run
 from bench.population import consul_monitored, prefixes
 from bench.report import Cell, Table
-from bench.world import Place, Site, laboratory, populate
-from integration.lab import Process, until
+from bench.world import Place, Site, populate
+from integration.lab import Lab, Process, until
 
 APPS = 1000
 PHASES = {
@@ -43,7 +43,7 @@ CALLED_NOTE = "Itself and all that it has called; functions of consulcast that t
 def play(run: Run) -> None:
     """Measure."""
     found: dict[str, Mapping[str, Any]] = {}
-    with laboratory() as lab:
+    with Lab() as lab:
         site = Site(lab, 1)
         (place,) = site.places
         members = consul_monitored(APPS, place.number)

@@ -14,7 +14,8 @@ from bench.population import Member, consul_monitored, mixed, port_monitored, po
 from bench.processes import Work, frames, memory, work
 from bench.report import Cell, Table
 from bench.scale import SIZES
-from bench.world import Agents, Place, Site, laboratory, listening, populate
+from bench.world import Agents, Place, Site, listening, populate
+from integration.lab import Lab
 from integration.lab.forks import descendants, drain, forks
 
 SETTLE, SECONDS, LEAST = 8.0, 60.0, 30.0  # half a minute holds one of each thing that is done by the half minute
@@ -131,7 +132,7 @@ class Resting:
 def play(run: Run) -> None:
     """Measure."""
     kinds = {key: kind for key, kind in KINDS.items() if run.wants(f"rest@{key}")}
-    with laboratory() as lab:
+    with Lab() as lab:
         # The log of that level has every request. In development mode Consul's answers were half as long again.
         site = Site(lab, len(kinds), Agents({"log_level": "DEBUG"}, persistent=True))
         run.say("the apps come")
@@ -199,4 +200,4 @@ def _spoken(place: Place) -> int:
     return sum(int(number) for number in re.findall(r"bytes (\d+)", counted))
 
 
-PART = Part("rest", "At rest", 98, play, tuple(f"rest@{key}" for key in KINDS))
+PART = Part("rest", "At rest", 102, play, tuple(f"rest@{key}" for key in KINDS))

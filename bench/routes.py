@@ -9,7 +9,7 @@ from bench.feeder import Feeder
 from bench.parts import Part, Run
 from bench.processes import memory, work
 from bench.report import Cell, Table
-from bench.world import LISTENER_PORT, ROUTER_AS, laboratory, listening
+from bench.world import LISTENER_PORT, ROUTER_AS, listening
 from integration.lab import Bird, Daemon, Lab, NotInTime, Peer, Process, UpdateTap, until
 from integration.lab.forks import descendants
 
@@ -40,7 +40,7 @@ def play(run: Run) -> None:
     try:
         for left, count in zip(range(len(counts), 0, -1), counts, strict=True):
             run.say(f"{count} peers")
-            with laboratory() as lab:
+            with Lab() as lab:
                 row = _row(lab, count, (run.left() - ASIDE) / left)
             rows.append(row)
             told, took = row[1], row[2]
@@ -50,7 +50,7 @@ def play(run: Run) -> None:
                 run.short(f"{count} peers: one app's withdrawal did not come to all of them")
             elif count > ALONE_UP_TO and run.left() > ALONE:
                 run.say(f"{count} peers, ExaBGP alone")
-                with laboratory() as lab:
+                with Lab() as lab:
                     row[ALONE_AT], row[ALONE_AT + 1] = _against(row[ALONE_AT - 1], _alone(lab, count))
     finally:
         run.add(Table(f"{ROUTES:,} routes", HEAD, rows, NOTE))

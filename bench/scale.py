@@ -13,8 +13,8 @@ from bench.population import mixed, ports, prefixes
 from bench.processes import work
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Side, Site, laboratory, listening, populate
-from integration.lab import Process
+from bench.world import Side, Site, listening, populate
+from integration.lab import Lab, Process
 
 SIZES = (1, 10, 100, 500, 1000)
 PAIRS = 3
@@ -40,7 +40,7 @@ def play(run: Run) -> None:
     spent: Samples = {}
     sizes = [size for size in SIZES if run.wants(*(at(name, size) for name in KINDS))]
     try:
-        with laboratory() as lab:
+        with Lab() as lab:
             site = Site(lab, 2 * PAIRS)
             pairs, crowd = site.pairs(), Crowd(site)
             for left, size in zip(range(len(sizes), 0, -1), sizes, strict=True):

@@ -12,8 +12,8 @@ from bench.parts import Part, Run
 from bench.population import Member
 from bench.report import Cell, Table
 from bench.spread import Spread
-from bench.world import Place, Site, laboratory, populate
-from integration.lab import until
+from bench.world import Place, Site, populate
+from integration.lab import Lab, until
 
 STARTS, IMPORTS = 10, 3
 SHOWN = 12  # packages
@@ -32,7 +32,7 @@ STARTED = re.compile(r"^.*ExaBGP started, pid ", re.MULTILINE)  # the daemon's o
 
 def play(run: Run) -> None:
     """Measure."""
-    with laboratory() as lab:
+    with Lab() as lab:
         site = Site(lab, 1)
         (place,) = site.places
         by_file = {"apps": [{"name": "file", "vip": PREFIX}]}

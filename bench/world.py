@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import json
 import signal
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from typing import Any
@@ -106,17 +105,6 @@ def populate(members: Mapping[Place, Sequence[Member]]) -> None:
     with concurrent.futures.ThreadPoolExecutor(max(1, len(members))) as pool:
         for done in [pool.submit(one, place, wanted) for place, wanted in members.items()]:
             done.result()
-
-
-@contextlib.contextmanager
-def laboratory() -> Iterator[Lab]:
-    """Make a lab whose processes are killed at its end, all at once: nothing is measured any more."""
-    with Lab() as lab:
-        try:
-            yield lab
-        finally:
-            for process in lab.processes:
-                process.signal(signal.SIGKILL)
 
 
 def listening(host: Host, ports: Sequence[int]) -> Process:

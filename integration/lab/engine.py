@@ -76,7 +76,7 @@ def own_engine(lab: Lab) -> Engine:
     script = 'mount -t tmpfs -o mode=755 tmpfs /run && echo "{}" >/run/daemon.json && exec "$0" "$@"'
     enter = ["nsenter", f"--net=/run/netns/{host.netns}"]
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    process = lab.spawn("dockerd", [*enter, *alone, "sh", "-c", script, dockerd, *options])
+    process = lab.spawn("dockerd", [*enter, *alone, "sh", "-c", script, dockerd, *options], in_turn=True)
     lab.on_exit(lambda: _end(process, cgroup))
 
     def answers() -> bool:

@@ -7,6 +7,7 @@ import ctypes
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,6 +121,7 @@ class Lab:
         self.dir = Path(tempfile.mkdtemp(prefix=self.prefix))  # short: paths of unix sockets are at most 107 bytes
         self.dir.chmod(0o711)  # FRR's own user reaches its folder in it
         self.processes: list[Process] = []
+        self._in_turn: list[Process] = []
         self._hosts: list[Host] = []
         self._links: list[Link] = []
         self._exit = contextlib.ExitStack()
@@ -134,7 +136,13 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """End all processes, remove the namespaces and the files."""
+        """End all processes, remove the namespaces and the files.
+
+        The processes are killed, all at once: nobody looks any more, and an end in order takes a drain time and more.
+        """
+        for process in self.processes:
+            if process not in self._in_turn:
+                process.signal(signal.SIGKILL)
         try:
             self._exit.close()
         finally:
@@ -163,9 +171,16 @@ class Lab:
         self._links.append(Link(left, right, addresses))
         return self._links[-1]
 
-    def spawn(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
-        """Start a program on the machine itself; see ``Host.spawn`` for one on a host."""
+    def spawn(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, *, in_turn: bool = False
+    ) -> Process:
+        """Start a program on the machine itself; see ``Host.spawn`` for one on a host.
+
+        ``in_turn``: at the lab's end others still need it, so that it ends after what was made after it.
+        """
         process = Process(name, command, self.log(name), env)
+        if in_turn:
+            self._in_turn.append(process)
         self.on_exit(process.stop)
         self.processes.append(process)
         return process
