@@ -44,10 +44,19 @@ def test_one_that_never_opened_leaves_no_socket(tmp_path: Path, address: Address
     assert not list(tmp_path.iterdir())
 
 
+def test_what_another_put_in_its_place_stays(tmp_path: Path, address: Address) -> None:
+    former = Endpoint(Daemon(), Settings(listen=(address,)))
+    (tmp_path / "api.sock").unlink()
+    (tmp_path / "api.sock").write_text("another's")
+    former.start()
+    former.stop()
+    assert (tmp_path / "api.sock").read_text() == "another's"
+
+
 def test_the_daemon_is_imported_without_what_answers_http() -> None:
     modules = "consulcast.daemon, consulcast.core, consulcast.status, consulcast.web.endpoint"
     probe = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "gevent" in loaded
-    assert not loaded & {"flask", "werkzeug", "jinja2", "prometheus_client"}
+    assert not loaded & {"flask", "werkzeug", "jinja2", "prometheus_client", "http", "email"}
