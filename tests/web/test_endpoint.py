@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gevent
 import pytest
 
+from consulcast.web.app import make_app
 from consulcast.web.door import Settings
 from consulcast.web.endpoint import Endpoint
 from consulcast.web.listen import Address, ListenError
@@ -60,3 +62,17 @@ def test_the_daemon_is_imported_without_what_answers_http() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "gevent" in loaded
     assert not loaded & {"flask", "werkzeug", "jinja2", "prometheus_client", "http", "email"}
+
+
+def test_others_have_their_turn_while_the_page_is_prepared() -> None:
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        while not making.dead:
+            turns += 1
+            gevent.sleep(0)
+
+    making = gevent.spawn(make_app, Daemon())
+    gevent.joinall([making, gevent.spawn(other)], raise_error=True)
+    assert turns >= 5
