@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -73,6 +74,6 @@ def test_others_have_their_turn_while_the_page_is_prepared() -> None:
             turns += 1
             gevent.sleep(0)
 
-    making = gevent.spawn(make_app, Daemon())
+    making: gevent.Greenlet[..., Any] = gevent.spawn(make_app, Daemon())
     gevent.joinall([making, gevent.spawn(other)], raise_error=True)
     assert turns >= 5
