@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +52,6 @@ def test_what_another_put_in_its_place_stays(tmp_path: Path, address: Address) -
     former.start()
     former.stop()
     assert (tmp_path / "api.sock").read_text() == "another's"
-
-
-def test_the_daemon_is_imported_without_what_answers_http() -> None:
-    modules = "consulcast.daemon, consulcast.core, consulcast.status, consulcast.web.endpoint"
-    probe = f"import sys, {modules}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "gevent" in loaded
-    assert not loaded & {"flask", "werkzeug", "jinja2", "prometheus_client", "http", "email"}
 
 
 def test_others_have_their_turn_while_the_page_is_prepared() -> None:
