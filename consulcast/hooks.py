@@ -17,7 +17,6 @@ from consulcast.instruments import Instruments
 from consulcast.monitors.command import Command
 from consulcast.monitors.exec import Run
 from consulcast.monitors.launch import CannotStart
-from consulcast.web.bodies import EventBody
 from consulcast.wording import counted
 
 log = logging.getLogger(__name__)
@@ -127,6 +126,8 @@ class Hooks:
 
 
 def _text(change: Change) -> bytes:
+    from consulcast.web.bodies import EventBody  # all that the API answers with: the first routes do not wait for it
+
     return jsontext.encode(EventBody.of(change)) + b"\n"
 
 

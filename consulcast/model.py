@@ -1,6 +1,7 @@
 """The values that the parts hand to each other. All are frozen, compare by value and do no I/O.
 
-Times are seconds of one monotonic clock (``time.monotonic``) unless a name says otherwise.
+Times are seconds of one monotonic clock (``time.monotonic``) unless a name says otherwise. No value can be part of a
+cycle, being made of such that were there before it: so the garbage collector need not know of them (``gc=False``).
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class _Interface6(_Once, ipaddress.IPv6Interface):
 _ITS_OWN: Any = None  # what a value fills in itself, whatever it is given
 
 
-class Vip(Struct, frozen=True, cache_hash=True):
+class Vip(Struct, frozen=True, cache_hash=True, gc=False):
     """A VIP as it was asked for: an address with prefix length.
 
     With host bits (``10.0.0.5/24``) the address alone is put on the host and the /24 is announced;
@@ -138,7 +139,7 @@ class CommunityKind(StrEnum):
     EXTENDED = "extended"  # RFC 4360
 
 
-class Community(Struct, frozen=True, order=True):
+class Community(Struct, frozen=True, order=True, gc=False):
     """A BGP community in canonical text: ``65000:1``, ``65000:1:2`` (large), ``target:65000:1`` (extended)."""
 
     kind: CommunityKind
@@ -156,7 +157,7 @@ class Origin(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-class Route(Struct, frozen=True):
+class Route(Struct, frozen=True, gc=False):
     """What is announced to every peer: a prefix and its attributes. The next hop is each peer's own matter.
 
     ``med``: RFC 4271 section 5.1.4; ``None``: there is none. ``prepend``: how often our AS stands in the path beyond
@@ -171,7 +172,7 @@ class Route(Struct, frozen=True):
     local_preference: int | None = None
 
 
-class MonitorSpec(Struct, frozen=True, cache_hash=True):
+class MonitorSpec(Struct, frozen=True, cache_hash=True, gc=False):
     """One health check of an app: its kind (``consul``, ``port``, ``exec`` …), what it looks at, and how often.
 
     What is ``None`` is left to the defaults. ``options`` are those that only its kind has, sorted (monitors/spec.py).
@@ -193,7 +194,7 @@ class MonitorSpec(Struct, frozen=True, cache_hash=True):
         return ";".join((f"{self.kind}:{self.target}" if self.target else self.kind, *words))
 
 
-class NatRule(Struct, frozen=True):
+class NatRule(Struct, frozen=True, gc=False):
     """Traffic to a VIP's ``listen_port`` is sent to ``dest_port`` of the host's own address."""
 
     protocol: str  # tcp or udp
@@ -209,7 +210,7 @@ class NatKey(NamedTuple):
     port: int
 
 
-class Translation(Struct, frozen=True):
+class Translation(Struct, frozen=True, gc=False):
     """A NAT rule as it stands on a host. ``vip`` is as it is put on the host: one address, or a whole prefix.
 
     Raises ``ValueError`` for what no back end may be given: both of them take some of it, and do something else.
@@ -238,7 +239,7 @@ class Translation(Struct, frozen=True):
         return f"{self.vip} {self.protocol} {self.port} to {self.to} {self.to_port}"
 
 
-class App(Struct, frozen=True):
+class App(Struct, frozen=True, gc=False):
     """One thing to announce, from one source. ``name`` is the service's name, shared by its instances."""
 
     key: AppKey
@@ -250,7 +251,7 @@ class App(Struct, frozen=True):
     ignored: tuple[str, ...] = ()  # tags that look like ours and are none, such as a misspelt one
 
 
-class Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True, gc=False):
     """An app that was asked for and is not taken, with the reason and what to do about it."""
 
     key: AppKey
@@ -268,7 +269,7 @@ class Health(StrEnum):
     UNKNOWN = "unknown"  # never looked yet; a source that loses sight keeps its last verdict instead
 
 
-class Drained(Struct, frozen=True):
+class Drained(Struct, frozen=True, gc=False):
     """What is to be known of a drain beside who wants it, and why."""
 
     failing: str = ""  # what drains does not work either, and why
@@ -276,7 +277,7 @@ class Drained(Struct, frozen=True):
     until: float | None = None  # when it lapses by itself
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """A monitor's word on an app. ``since`` is when ``health`` last changed. ``drain`` is set while it is draining.
 
     Two that say the same are equal, since whenever they do.
@@ -302,7 +303,7 @@ class Verdict(Struct, frozen=True):
         return self.health, self.reason, self.detail, self.drain
 
 
-class Stale(Struct, frozen=True):
+class Stale(Struct, frozen=True, gc=False):
     """The last good answer stands for a better one: since when, and why."""
 
     since: float
@@ -316,7 +317,7 @@ class VerdictKey(NamedTuple):
     monitor: MonitorSpec
 
 
-class Draining(Struct, frozen=True):
+class Draining(Struct, frozen=True, gc=False):
     """The drain of a VIP. While the VIP is announced, it is so with the lower preference."""
 
     since: float
@@ -327,7 +328,7 @@ class Draining(Struct, frozen=True):
     until: float | None = None  # when it lapses by itself
 
 
-class Intent(Struct, frozen=True):
+class Intent(Struct, frozen=True, gc=False):
     """What a VIP should be on this host now, and why."""
 
     vip: Vip

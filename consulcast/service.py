@@ -1,8 +1,9 @@
 """The daemon as its service manager sees it: ready, alive, how it is, reloading, stopping.
 
 Ready is when the host was as it should be once: every source has answered, addresses and NAT rules stand, routes are
-with ExaBGP. A peer that does not answer does not keep it from that, and neither does a Consul that does not for long:
-what can be announced is announced, and a start that fails for it would withdraw that, every minute and a half.
+with ExaBGP; and when HTTP is answered. A peer that does not answer does not keep it from that, and neither does a
+Consul that does not for long: what can be announced is announced, and a start that fails for it would withdraw that,
+every minute and a half.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from consulcast.model import MonitorSpec
 from consulcast.monitors.command import Programs
 from consulcast.monitors.dns import DnsProbe
 from consulcast.monitors.exec import ExecProbe
-from consulcast.monitors.http import HttpProbe
 from consulcast.monitors.lanes import Lanes
 from consulcast.monitors.probe import Probe
 from consulcast.monitors.tcp import TcpProbe
@@ -29,7 +28,13 @@ class Resources(Struct, frozen=True):
     programs: Programs = field(default_factory=Programs)
 
 
-_NETWORK: dict[str, Callable[[MonitorSpec, Lanes], Probe]] = {"http": HttpProbe, "tcp": TcpProbe, "dns": DnsProbe}
+def _http(spec: MonitorSpec, lanes: Lanes) -> Probe:
+    from consulcast.monitors.http import HttpProbe  # with an HTTP client, for which no start should wait in vain
+
+    return HttpProbe(spec, lanes)
+
+
+_NETWORK: dict[str, Callable[[MonitorSpec, Lanes], Probe]] = {"http": _http, "tcp": TcpProbe, "dns": DnsProbe}
 
 
 def probe(spec: MonitorSpec, resources: Resources) -> Probe:

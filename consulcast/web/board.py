@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import gevent
 from gevent.lock import BoundedSemaphore
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from msgspec import Struct, field
 
@@ -75,14 +75,18 @@ class Board:
         self._version = 0
         self._feeds: OrderedDict[Query, Feed] = OrderedDict()
         self._pieces: OrderedDict[tuple[str, str], tuple[object, str]] = OrderedDict()
-        self.environment = Environment(
+        self._environment = Environment(
             loader=PackageLoader("consulcast.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self.environment.filters.update(
+        self._environment.filters.update(
             tone=_tone, word=picture.word_of_vip, shown=_shown, moment=_moment, clock=_clock_time, wall=_wall
         )
-        self.environment.globals.update(SHORT=SHORT)
-        self._macros: Any = self.environment.get_template("pieces.html").module
+        self._environment.globals.update(SHORT=SHORT)
+        self._macros: Any = self.template("pieces.html").module
+
+    def template(self, name: str) -> Template:
+        """Read a template, in a thread: to compile one takes up to 40 ms, which the hub has not."""
+        return gevent.get_hub().threadpool.apply(self._environment.get_template, (name,))
 
     # -- for readers -----------------------------------------------------------------------------------------------
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import logging
+import socket
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from consulcast import loading
 from consulcast.web.door import Door, Settings
-from consulcast.web.listen import Address, listen
-from consulcast.web.server import Server
+from consulcast.web.listen import Address, Place, listen
 from consulcast.web.view import View
 
+if TYPE_CHECKING:
+    from consulcast.web.server import Server
+
 log = logging.getLogger(__name__)
+
+
+class _Waiting(Struct, frozen=True):
+    """A socket that listens, and takes no connections yet."""
+
+    listener: socket.socket
+    place: Place
+    tls: bool
 
 
 class Endpoint:
@@ -22,18 +36,21 @@ class Endpoint:
 
     def __init__(self, view: View, settings: Settings, own: str = "") -> None:
         self._view, self._door = view, Door(settings)
+        self._waiting: list[_Waiting] = []
         self._servers: list[Server] = []
         self.open = False  # whether connections are taken
-        addresses = settings.listen
         try:
-            if own and all(address.path != own for address in addresses):
-                self._servers.append(Server(listen(Address(f"unix://{own}", path=own)), None, self._door))
-            for address in addresses:
-                listener = listen(address, settings.socket_group)
-                self._servers.append(Server(listener, None, self._door, secure=address.tls))
+            if own and all(address.path != own for address in settings.listen):
+                self._listen(Address(f"unix://{own}", path=own), None)
+            for address in settings.listen:
+                self._listen(address, settings.socket_group)
         except BaseException:
             self.stop()
             raise
+
+    def _listen(self, address: Address, group: int | None) -> None:
+        listener = listen(address, group)
+        self._waiting.append(_Waiting(listener, Place.of(listener), address.tls))
 
     def start(self) -> None:
         """Take connections. Others have their turn meanwhile."""
@@ -47,10 +64,13 @@ class Endpoint:
             )
         with loading.in_turns():
             from consulcast.web.app import make_app
+            from consulcast.web.server import Server
 
             app = make_app(self._view, self._door)
+        while self._waiting:
+            one = self._waiting.pop(0)
+            self._servers.append(Server(one.listener, app, self._door, secure=one.tls, place=one.place))
         for server in self._servers:
-            server.application = app
             server.start()
         self.open = True
 
@@ -60,5 +80,9 @@ class Endpoint:
 
     def stop(self) -> None:
         """Take no more connections, and cut what is open."""
+        for one in self._waiting:
+            one.listener.close()
+            one.place.clear()
+        self._waiting.clear()
         for server in self._servers:
             server.stop(timeout=0.2)

@@ -64,6 +64,28 @@ def listen(address: str | Address, group: int | None = None) -> socket.socket:
         raise ListenError(f"cannot listen on {_text(address)!r}: {error}") from None
 
 
+class Place(Struct, frozen=True):
+    """Where a unix socket stands: its path and inode; or nowhere."""
+
+    path: str = ""
+    inode: int = 0
+
+    @classmethod
+    def of(cls, listener: socket.socket) -> Place:
+        """Tell where it stands, right after it began to listen: later the path may be another's."""
+        if listener.family != socket.AF_UNIX:
+            return cls()
+        path = str(listener.getsockname())
+        return cls(path, os.stat(path).st_ino)
+
+    def clear(self) -> None:
+        """Take the path away, if it is ours still."""
+        if self.path:
+            with suppress(FileNotFoundError):
+                if os.stat(self.path).st_ino == self.inode:
+                    os.unlink(self.path)
+
+
 def _text(address: str | Address) -> str:
     return address if isinstance(address, str) else address.text
 

@@ -49,7 +49,7 @@ def blueprint(view: View, meaning: Meaning = _nothing) -> Blueprint:
     """``/``, and ``/page/…`` which it needs. ``meaning`` tells what a reason's code means."""
     urls = Blueprint("page", __name__)
     board = Board(view, meaning)
-    page, denied = (board.environment.get_template(name) for name in ("page.html", "denied.html"))
+    page, denied = (board.template(name) for name in ("page.html", "denied.html"))
     files = {name: _File(name, kind) for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript"))}
     host = socket.gethostname()
     streams: set[object] = set()

@@ -18,6 +18,7 @@ from consulcast.values import replace
 from consulcast.web import tls
 from consulcast.web.door import Door
 from consulcast.web.handler import Handler
+from consulcast.web.listen import Place
 from consulcast.web.rights import Peer
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,19 @@ _BUSY = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 1\
 class Server(WSGIServer):
     """Serves a WSGI application on one listening socket."""
 
-    def __init__(self, listener: socket.socket, application: Any, door: Door | None = None, *, secure: bool = False):
-        """``secure``: over TLS, with the certificate of the door's settings at the time of each connection."""
+    def __init__(
+        self,
+        listener: socket.socket,
+        application: Any,
+        door: Door | None = None,
+        *,
+        secure: bool = False,
+        place: Place | None = None,
+    ) -> None:
+        """``secure``: over TLS, with the certificate of the door's settings at the time of each connection.
+
+        ``place``: the listener's, if it has had one for a while.
+        """
         self.door = door or Door()
         self._secure = secure
         # pywsgi would ask the resolver for its own name
@@ -37,8 +49,7 @@ class Server(WSGIServer):
         environ |= {"wsgi.url_scheme": "https" if secure else "http"}
         pool = Pool(self.door.settings.limits.connections)
         super().__init__(listener, application, log=None, error_log=log, spawn=pool, environ=environ)
-        self._path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
-        self._inode = os.stat(self._path).st_ino if self._path else 0
+        self._place = place or Place.of(listener)
 
     def handle(self, sock: socket.socket, address: Any) -> None:
         """Serve one connection."""
@@ -97,7 +108,4 @@ class Server(WSGIServer):
     def close(self) -> None:
         """Stop to listen, and take the path away that is ours."""
         super().close()
-        if self._path:
-            with suppress(FileNotFoundError):
-                if os.stat(self._path).st_ino == self._inode:
-                    os.unlink(self._path)
+        self._place.clear()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
+import gevent
 import pytest
 
+from consulcast.web.app import make_app
 from consulcast.web.door import Settings
 from consulcast.web.endpoint import Endpoint
 from consulcast.web.listen import Address, ListenError
@@ -44,10 +45,24 @@ def test_one_that_never_opened_leaves_no_socket(tmp_path: Path, address: Address
     assert not list(tmp_path.iterdir())
 
 
-def test_the_daemon_is_imported_without_what_answers_http() -> None:
-    modules = "consulcast.daemon, consulcast.core, consulcast.status, consulcast.web.endpoint"
-    probe = f"import sys, {modules}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "gevent" in loaded
-    assert not loaded & {"flask", "werkzeug", "jinja2", "prometheus_client"}
+def test_what_another_put_in_its_place_stays(tmp_path: Path, address: Address) -> None:
+    former = Endpoint(Daemon(), Settings(listen=(address,)))
+    (tmp_path / "api.sock").unlink()
+    (tmp_path / "api.sock").write_text("another's")
+    former.start()
+    former.stop()
+    assert (tmp_path / "api.sock").read_text() == "another's"
+
+
+def test_others_have_their_turn_while_the_page_is_prepared() -> None:
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        while not making.dead:
+            turns += 1
+            gevent.sleep(0)
+
+    making: gevent.Greenlet[..., Any] = gevent.spawn(make_app, Daemon())
+    gevent.joinall([making, gevent.spawn(other)], raise_error=True)
+    assert turns >= 5
