@@ -114,7 +114,8 @@ def test_routes_and_health_checks_go_on_through_floods_and_slow_clients_and_all_
         "body": world.attack("body", world.tor, HOST, 60, source=SLOW[1]),
         "idle": world.attack("idle", world.host, "127.0.0.1", 60),
         "deaf": world.attack("deaf", world.host, "127.0.0.1", 10, 5000),
-        "framing": world.attack("framing", world.host, "127.0.0.1", 10, 500),
+        # of an address of its own, of which the flood has not used up what it may ask
+        "framing": world.attack("framing", world.host, "127.0.0.1", 10, 500, source="127.0.0.2"),
     }
     time.sleep(1.0)
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -126,7 +127,11 @@ def child(pid: int) -> int:
 
 def open_files(pid: int) -> set[str]:
     """What a process has open, but /dev/null: sockets, pipes and files have names of their own."""
-    return {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()} - {os.devnull}
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since they were listed
+            found.add(os.readlink(link))
+    return found - {os.devnull}
 
 
 def test_all_of_a_services_life_with_net_admin_alone(world: World) -> None:
