@@ -77,10 +77,10 @@ class Connections:
         _close(self._kept)
 
     def _usable(self) -> socket.socket | None:
-        """A kept connection; unless that would show a restart, one that the other side has not closed."""
+        """A kept connection on which nothing has come since; one that was closed, if that would show a restart."""
         while self._kept:
             connection = self._kept.pop()
-            if self._restarts or not _has_something(connection):
+            if not _has_something(connection) or (self._restarts and _is_over(connection)):
                 return connection
             connection.close()
         return None
@@ -96,6 +96,17 @@ def _has_something(connection: socket.socket) -> bool:
     poll = _poll()
     poll.register(connection.fileno(), 1)  # POLLIN
     return bool(poll.poll(0))
+
+
+def _is_over(connection: socket.socket) -> bool:
+    """Whether that is the end, and no answer to something else, which would be taken for the next one.
+
+    Of TLS this is not known; nobody but Consul can have written it.
+    """
+    try:
+        return isinstance(connection, ssl.SSLSocket) or not connection.recv(1, socket.MSG_PEEK)
+    except OSError:  # the end of another kind
+        return True
 
 
 def _connecting(settings: ConsulSettings) -> Callable[[], socket.socket]:
