@@ -35,6 +35,10 @@ class Silent(Exception):
     """There was no whole answer in time, however slowly bytes drip in."""
 
 
+class Unconnected(Silent):
+    """There was no connection in time: its name is not resolved, no address answers, or it says nothing to TLS."""
+
+
 class Connections:
     """Sends requests, each over a connection of its own while it is under way, and keeps up to ``most`` for the next.
 
@@ -52,11 +56,12 @@ class Connections:
         """Send a request and read its whole answer.
 
         The first two may take ``connecting`` seconds where there is no connection yet, the rest ``patience``.
-        Raises ``OSError`` (a ``TimeoutError`` where nobody takes connections), ``Silent``, ``Malformed``, ``TooLong``.
+        Raises ``OSError`` (a ``TimeoutError`` where nobody takes connections), ``Unconnected``, ``Silent``,
+        ``Malformed``, ``TooLong``.
         """
         connection = self._usable()
         if connection is None:
-            with gevent.Timeout(connecting, Silent):
+            with gevent.Timeout(connecting, Unconnected):
                 connection = self._connect()
         try:
             with gevent.Timeout(patience, Silent):

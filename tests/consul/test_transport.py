@@ -216,8 +216,17 @@ def test_a_server_that_says_nothing_to_a_greeting_is_silent(monkeypatch: pytest.
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        with pytest.raises(TimedOut):
+        with pytest.raises(TimedOut, match=r"no connection .* does it speak TLS\?"):
             Client(settings_from({}, address=f"https://127.0.0.1:{listener.getsockname()[1]}")).status_leader()
+
+
+def test_a_name_that_is_not_resolved_is_not_taken_for_an_agent_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consulcast.consul.library.SLACK", 0.05)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: gevent.sleep(5))
+    with pytest.raises(TimedOut, match="does its name resolve"):
+        Client(settings_from({}, address="consul.example:8500")).status_leader()
 
 
 # -- the library -------------------------------------------------------------------------------------------------------
