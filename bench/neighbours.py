@@ -42,7 +42,8 @@ COST_HEAD = (
 )
 COST_NOTE = f"Counted on {RESTING} hosts without an event of their own, for one host. Per cent are of one core."
 MEDIAN, TAIL = 1.0, 8.0  # ms over the quiet datacenter
-LIMIT = 2 * 60.0  # requests per minute: what the limit of one answer per second leaves to both queries
+CARRIED = 0.8  # of the changes that there should be
+LIMIT = 2 * 60.0  # requests per minute: one answer per second for nothing, of both queries
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _at_rate(
         ends = {name: site.moment() for name, site in sites.items()}
         found = reached()
     spreads = {name: Spread.of(samples) for name, samples in took.items()}
-    if found < 0.8 * rate:
+    if found < CARRIED * rate:
         run.short(f"this machine carries {found:.0f} changes a second where there should be {rate}")
     for name, spread in spreads.items():
         run.samples[f"fail and recover, {rate}/s, {name}"] = took[name]
@@ -128,13 +129,16 @@ def _at_rate(
         )
         costs.append([told, name, *_cost(begins[name], ends[name])])
     quiet, busy = spreads["quiet"], spreads["busy"]
-    what = f"beside {rate} changes/s of neighbours, fail and recover"
+    reached_rate = rate if found >= CARRIED * rate else round(found)  # what was not there is not what was met
+    what = f"beside {reached_rate} changes/s of neighbours, fail and recover"
     run.target(f"{what}: median over quiet", MEDIAN, busy.median - quiet.median, "ms")
     tail = f"of {busy.count} events; p95 {busy.p95 - quiet.p95:+.2f} ms; none was set, this is critical → withdraw's"
     run.target(f"{what}: p99 over quiet", TAIL, busy.p99 - quiet.p99, "ms", tail)
     asked = costs[-1][COST_HEAD.index("requests/min")]
     assert isinstance(asked, float)
-    run.target(f"beside {rate} changes/s of neighbours: requests to Consul per minute", LIMIT, asked, "", "the limit")
+    run.target(
+        f"beside {reached_rate} changes/s of neighbours: requests to Consul per minute", LIMIT, asked, "", "the limit"
+    )
 
 
 @contextlib.contextmanager

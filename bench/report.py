@@ -79,18 +79,21 @@ class Result:
 
 
 def targets(results: Iterable[Result]) -> str:
-    """Return the table of all targets and what was reached of them."""
-    rows = [
-        [
-            target.measure,
-            f"≤ {figure(target.limit)} {target.unit}",
-            f"{figure(target.reached)} {target.unit}",
-            "yes" if target.met else "**no**",
-            target.note,
+    """Return the table of all targets and what was reached of them. What a part did not come to is not left out."""
+    rows: list[list[Cell]] = []
+    for result in results:
+        rows += [
+            [
+                target.measure,
+                f"≤ {figure(target.limit)} {target.unit}",
+                f"{figure(target.reached)} {target.unit}",
+                "yes" if target.met else "**no**",
+                target.note,
+            ]
+            for target in result.targets
         ]
-        for result in results
-        for target in result.targets
-    ]
+        if result.failed:
+            rows.append([f"({result.title}: it did not come to its end)", "", "", "**no**", _one_line(result.failed)])
     return Table("Targets", ["measure", "target", "reached", "met", ""], rows).markdown()
 
 

@@ -26,7 +26,7 @@ def keep(former: Config, config: Config) -> Config:
             log.warning("reload: bgp.%s counts from the next start", key, extra=_EXTRA)
     if config.nat != former.nat:
         log.warning("reload: nat counts from the next start", extra=_EXTRA)
-    if config.api.keeping(former.api) != config.api:
+    if config.api.waits(former.api):
         log.warning("reload: %s count from the next start", _OF_API, extra=_EXTRA)
     return kept(former, config)
 
@@ -43,4 +43,4 @@ def waiting(former: Config, config: Config) -> list[str]:
     keys = [f"agent.{key}" for key in _OF_AGENT if getattr(config.agent, key) != getattr(former.agent, key)]
     keys += [f"bgp.{key}" for key in _OF_BGP if getattr(config, key) != getattr(former, key)]
     keys += ["nat"] if config.nat != former.nat else []
-    return keys + (["where the endpoint listens"] if config.api.keeping(former.api) != config.api else [])
+    return keys + (["where the endpoint listens"] if config.api.waits(former.api) else [])

@@ -68,6 +68,7 @@ class Reconciler:
         # What is to be looked at: by the next pass, and by one that was broken off.
         self._touched: dict[Vip, None] = {}
         self._touched_addresses: dict[Interface, None] = {}
+        self._going: dict[Interface, None] = {}  # that were due when a pass had removed enough: a portion each
         self._begun: dict[Vip, None] = {}
         self._drained: list[Vip] = []  # that drain, and whose prefix began or ceased to be announced
         self._routes = Handover(speaker, self._latency, self._wanted, self._stands)
@@ -246,7 +247,12 @@ class Reconciler:
     def _take(self) -> tuple[Iterable[Vip], Collection[Interface]]:
         """Take all that is touched; from here on it is for the next pass."""
         vips = {**self._begun, **self._touched}
-        addresses = {**self._touched_addresses, **dict.fromkeys(vip.local for vip in vips)}
+        going = dict.fromkeys(islice(self._going, REMOVED))
+        for address in going:
+            del self._going[address]
+        if self._going:
+            self._wake.set()
+        addresses = {**going, **self._touched_addresses, **dict.fromkeys(vip.local for vip in vips)}
         self._begun, self._touched, self._touched_addresses = {}, {}, {}
         return vips, addresses
 
@@ -331,7 +337,7 @@ class Reconciler:
             return
         portion = set(islice(due, REMOVED))
         if len(portion) < len(due):
-            self._touched_addresses.update(dict.fromkeys(due - portion))
+            self._going.update(dict.fromkeys(due - portion))
             self._wake.set()
         failures = self._addresses.remove(portion)
         for address in portion:

@@ -616,6 +616,52 @@ def test_many_addresses_that_go_do_not_hold_up_a_withdrawal(make: Make) -> None:
     assert len(calls) == 3
 
 
+def test_addresses_that_wait_for_their_removal_are_not_judged_in_each_pass(make: Make) -> None:
+    world = make().begin()
+    many = [intent(f"198.18.{number // 250}.{number % 250}/32") for number in range(8 * REMOVED)]
+    world.wants(intent(), *many)
+    while world.reconciler.reasons() != {Reason.ANNOUNCED: 8 * REMOVED + 1}:
+        gevent.sleep(0.001)
+    judged: list[Interface] = []
+    may_go = world.reconciler._departures.may_go
+
+    def judge(address: Interface, clear: bool, drain: Draining | None, now: float) -> bool:
+        judged.append(address)
+        return may_go(address, clear, drain, now)
+
+    world.reconciler._departures.may_go = judge  # type: ignore[method-assign]
+    world.speaker.moved = lambda: ()  # type: ignore[method-assign,assignment]
+    world.reconciler.set(by_vip(intent()), True)
+    while len(world.addresses.ours) > 1:
+        gevent.sleep(0.001)
+    assert len(set(judged)) == 8 * REMOVED
+    assert len(judged) < 3 * 8 * REMOVED
+
+
+def test_address_that_is_wanted_again_before_its_turn_to_be_removed_stays(make: Make) -> None:
+    world = make().begin()
+    many = [intent(f"198.18.{number // 250}.{number % 250}/32") for number in range(2 * REMOVED)]
+    world.wants(*many)
+    while world.reconciler.reasons() != {Reason.ANNOUNCED: 2 * REMOVED}:
+        gevent.sleep(0.001)
+    again: list[Intent] = []
+
+    def comes_back() -> None:
+        if not again:
+            left = world.reconciler._going
+            again.extend(each for each in many if each.vip.local in left)
+            world.reconciler.set(by_vip(*again), True)
+
+    world.addresses.during_remove = comes_back
+    world.script.clear()
+    world.reconciler.set({}, True)
+    while world.reconciler.reasons() != {Reason.ANNOUNCED: REMOVED}:
+        gevent.sleep(0.001)
+    assert len(again) == REMOVED
+    assert sum(line.startswith("remove") for line in world.script) == REMOVED
+    assert world.addresses.ours == {each.vip.local for each in again}
+
+
 def test_others_have_their_turn_while_many_vips_are_told_of(make: Make) -> None:
     world = make().begin()
     many = [f"198.18.{number // 250}.{number % 250}/32" for number in range(3 * PORTION)]

@@ -76,7 +76,8 @@ _AT_ONCE = 60  # of the 64 questions that /v1/internal/acl/authorize takes
 class Client:
     """Consul's API, as much as is needed. One per greenlet that holds a blocking query; every call may be killed.
 
-    Every call raises one of ``ConsulError``'s kinds, and never blocks longer than its wait and ``SLACK``.
+    Every call raises one of ``ConsulError``'s kinds. It has its wait and ``SLACK`` for the answer, and ``SLACK`` before
+    that where it must connect; all of it again where it is denied and the token's file holds another one by then.
     """
 
     def __init__(

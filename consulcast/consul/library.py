@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from consulcast.consul.errors import ConsulError, Denied, Garbage, Rejected, TimedOut, Unreachable
 from consulcast.consul.exchange import LONGEST, Reply, TooLong
 from consulcast.consul.settings import ConsulSettings, usable_token
-from consulcast.consul.transport import Connections, Silent
+from consulcast.consul.transport import Connections, Silent, Unconnected
 
 _SHOWN = 200  # characters of what went wrong, which may quote the other side
 _TARGET = re.compile(r"[!-~]+")
@@ -146,6 +146,10 @@ class Http(base.HTTPClient):  # type: ignore[misc]  # a class that is a value: p
         head = f"{method} {target} HTTP/1.1\r\n{self._headers}{credential}{length}\r\n".encode("ascii")
         try:
             return self._connections.ask(head + (body or b""), SLACK, patience)
+        except Unconnected:
+            raise TimedOut(
+                f"no connection to Consul at {self._place} in {SLACK:g} s: does its name resolve, does it speak TLS?"
+            ) from None
         except Silent:
             raise TimedOut(
                 f"Consul at {self._place} takes requests and does not answer: agent frozen, or its server gone"

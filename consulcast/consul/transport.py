@@ -35,6 +35,10 @@ class Silent(Exception):
     """There was no whole answer in time, however slowly bytes drip in."""
 
 
+class Unconnected(Silent):
+    """There was no connection in time: its name is not resolved, no address answers, or it says nothing to TLS."""
+
+
 class Connections:
     """Sends requests, each over a connection of its own while it is under way, and keeps up to ``most`` for the next.
 
@@ -52,11 +56,12 @@ class Connections:
         """Send a request and read its whole answer.
 
         The first two may take ``connecting`` seconds where there is no connection yet, the rest ``patience``.
-        Raises ``OSError`` (a ``TimeoutError`` where nobody takes connections), ``Silent``, ``Malformed``, ``TooLong``.
+        Raises ``OSError`` (a ``TimeoutError`` where nobody takes connections), ``Unconnected``, ``Silent``,
+        ``Malformed``, ``TooLong``.
         """
         connection = self._usable()
         if connection is None:
-            with gevent.Timeout(connecting, Silent):
+            with gevent.Timeout(connecting, Unconnected):
                 connection = self._connect()
         try:
             with gevent.Timeout(patience, Silent):
@@ -77,10 +82,10 @@ class Connections:
         _close(self._kept)
 
     def _usable(self) -> socket.socket | None:
-        """A kept connection; unless that would show a restart, one that the other side has not closed."""
+        """A kept connection on which nothing has come since; one that was closed, if that would show a restart."""
         while self._kept:
             connection = self._kept.pop()
-            if self._restarts or not _has_something(connection):
+            if not _has_something(connection) or (self._restarts and _is_over(connection)):
                 return connection
             connection.close()
         return None
@@ -96,6 +101,17 @@ def _has_something(connection: socket.socket) -> bool:
     poll = _poll()
     poll.register(connection.fileno(), 1)  # POLLIN
     return bool(poll.poll(0))
+
+
+def _is_over(connection: socket.socket) -> bool:
+    """Whether that is the end, and no answer to something else, which would be taken for the next one.
+
+    Of TLS this is not known; nobody but Consul can have written it.
+    """
+    try:
+        return isinstance(connection, ssl.SSLSocket) or not connection.recv(1, socket.MSG_PEEK)
+    except OSError:  # the end of another kind
+        return True
 
 
 def _connecting(settings: ConsulSettings) -> Callable[[], socket.socket]:

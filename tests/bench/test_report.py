@@ -45,6 +45,14 @@ def test_target_is_met_up_to_its_limit() -> None:
     assert [line.split("|")[4].strip() for line in lines if "≤" in line] == ["yes", "**no**"]
 
 
+def test_part_that_did_not_come_to_its_end_stands_among_the_targets_though_all_that_it_found_are_met() -> None:
+    met = Result("start", "Start", targets=TARGETS[:1], failed="NotInTime: not within 3 s\nits log: …")
+    lines = targets([met]).splitlines()[-2:]
+    assert [line.split("|")[4].strip() for line in lines] == ["yes", "**no**"]
+    assert lines[1].split("|")[1].strip() == "(Start: it did not come to its end)"
+    assert lines[1].split("|")[5].strip() == "NotInTime: not within 3 s"
+
+
 def test_what_failed_is_told_with_what_was_found_before_in_one_line() -> None:
     text = Result("start", "Start", [TABLE], failed="NotInTime: not within 3 s\nits log: …").markdown()
     assert "**It did not come to its end: NotInTime: not within 3 s**" in text

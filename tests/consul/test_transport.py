@@ -49,6 +49,19 @@ def test_one_that_watches_is_told_of_a_kept_connection_that_was_closed_and_then_
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("watching", [False, True])
+def test_what_comes_on_a_kept_connection_that_nobody_asked_for_is_never_taken_for_the_next_answer(
+    server: Server, watching: bool
+) -> None:
+    asking = client(server, watching)
+    asking.status_leader()
+    for connection in server.kept:
+        connection.sendall(reply('"another"'))
+    gevent.sleep(0.01)
+    assert asking.status_leader() == "leader"
+    assert server.connections == 2
+
+
 def test_a_connection_of_which_another_answer_is_under_way_is_not_used_again(server: Server) -> None:
     def late(request: Request) -> bytes:
         gevent.sleep(0.1 if len(server.requests) == 1 else 0)
@@ -203,8 +216,17 @@ def test_a_server_that_says_nothing_to_a_greeting_is_silent(monkeypatch: pytest.
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        with pytest.raises(TimedOut):
+        with pytest.raises(TimedOut, match=r"no connection .* does it speak TLS\?"):
             Client(settings_from({}, address=f"https://127.0.0.1:{listener.getsockname()[1]}")).status_leader()
+
+
+def test_a_name_that_is_not_resolved_is_not_taken_for_an_agent_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consulcast.consul.library.SLACK", 0.05)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: gevent.sleep(5))
+    with pytest.raises(TimedOut, match="does its name resolve"):
+        Client(settings_from({}, address="consul.example:8500")).status_leader()
 
 
 # -- the library -------------------------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
 
 from consulcast import config
 from consulcast.document import ConfigError
+from consulcast.values import replace
 from consulcast.web.door import Settings
 from consulcast.web.limits import Limits
 from consulcast.web.listen import Address
@@ -93,6 +95,17 @@ def test_what_is_read_at_the_start_alone_stays_and_the_rest_is_new(tokens: Path)
     assert kept.listen == former.listen
     assert (kept.limits.connections, kept.limits.body) == (64, 4096)
     assert kept.access.authenticates
+
+
+def test_other_certificates_tokens_and_limits_of_requests_wait_for_no_start_and_where_it_listens_does(
+    tokens: Path,
+) -> None:
+    former = replace(read(""), tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    later = read(f"api: {{tokens_file: {tokens}, limits: {{body: 4096}}}}")
+    assert not replace(later, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).waits(former)
+    assert not later.waits(former)
+    assert read("agent: {listen_addr: ':1'}").waits(former)
+    assert read("api: {limits: {connections: 64}}").waits(former)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,8 @@ def rest_while_idle() -> None:
 
     What comes ends the wait at once: commands, what peers send, and signals, which get a descriptor for that. What is
     left are the timers of KEEPALIVE and of the hold time, to the second: it wakes when the next one is due. While a
-    session is not up, or something waits to be done or sent, it looks as often as ever.
+    session is not up, or something waits to be done or sent, it looks as often as ever; and once more after that, for
+    what only the next turn does: End-of-RIB after the first routes, a session that a new configuration ends.
     """
     from exabgp.bgp.fsm import FSM
     from exabgp.bgp.timer import ReceiveTimer, SendTimer
@@ -288,7 +289,8 @@ def rest_while_idle() -> None:
                 yield receiving.last_read + receiving.holdtime + 1
 
     def longest(reactor: Any, sleeptime: int) -> int:
-        if not sleeptime or not is_idle(reactor):
+        rests, reactor.rests = getattr(reactor, "rests", False), bool(sleeptime) and is_idle(reactor)
+        if not rests or not reactor.rests:
             return sleeptime
         left = (min(timers(reactor), default=math.inf) - time.time()) * 1000
         return math.ceil(min(max(left, sleeptime), LONGEST_IDLE))
