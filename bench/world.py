@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import select
 import signal
 import sys
 import time
@@ -45,6 +46,7 @@ class Side:
     def timed(self, path: str, body: Mapping[str, object] | None, *, announced: bool) -> float:
         """Write to Consul and return the milliseconds until the UPDATE that follows has reached the router."""
         data = json.dumps(body) if body is not None else None
+        _reopened(self.connection)
         sent = time.time_ns()
         _request(self.connection, "PUT", path, data)
         return self._until(self.prefix, announced, sent)
@@ -52,12 +54,14 @@ class Side:
     def registered(self, monitor: str = "") -> float:
         """Register an app over HTTP and return the milliseconds until it is announced."""
         query = {"name": "app", "vip": self.app_prefix, **({"monitor": monitor} if monitor else {})}
+        _reopened(self.http)
         sent = time.time_ns()
         _request(self.http, "GET", f"/register?{urllib.parse.urlencode(query)}")
         return self._until(self.app_prefix, True, sent)
 
     def unregistered(self, announced: bool = True) -> None:
         """Unregister it, and wait for the withdrawal where it was announced."""
+        _reopened(self.http)
         sent = time.time_ns()
         query = urllib.parse.urlencode({"name": "app", "vip": self.app_prefix})
         _request(self.http, "GET", f"/unregister?{query}")
@@ -82,6 +86,14 @@ class Side:
         except NotInTime as error:
             raise NotInTime(f"{self.kind}: {error}; its log ends:\n{self.program.text()[-3000:]}") from None
         return (update.at - sent) / 1e6
+
+
+def _reopened(connection: HTTPConnection) -> None:
+    """See that it is open: who has heard nothing on it for a while closes it."""
+    if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+        connection.close()
+    if connection.sock is None:
+        connection.connect()
 
 
 def _request(connection: HTTPConnection, method: str, path: str, data: str | None = None) -> None:
