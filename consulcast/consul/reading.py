@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import insort
+from collections.abc import Container, Mapping, Sequence
 from operator import attrgetter
 from typing import Protocol
 
@@ -31,13 +32,14 @@ class Reading:
         self._parse = parse
         self._services: Mapping[str, Service] = {}
         self._read: dict[str, _Read] = {}
+        self._by_age: list[_Read] = []  # the longest registered first
         self._ahead: dict[str, _Read] = {}  # for ``is_app``, of services that are not taken yet
         self.apps: tuple[App, ...] = ()  # the longest registered first
         self.refused: tuple[Refused, ...] = ()
 
     def inherit(self, former: Reading) -> None:
         """Go on from what another one, which reads tags in the same way, has read."""
-        self._services, self._read = former._services, former._read
+        self._services, self._read, self._by_age = former._services, former._read, former._by_age
         self.apps, self.refused = former.apps, former.refused
 
     def take(self, services: Mapping[str, Service]) -> set[str]:
@@ -45,17 +47,25 @@ class Reading:
         former = self._services
         changed = [name for name in differing(former, services) if former.get(name) != services.get(name)]
         if changed:
+            read = {name: self._read_one(services[name]) for name in changed if name in services}
             for name in changed:
-                if name in services:
-                    self._read[name] = self._read_one(services[name])
-                else:
-                    del self._read[name]
+                self._read.pop(name, None)
+            self._read |= read
             self._ahead.clear()
             self._services = services
-            by_age = sorted(self._read.values(), key=_AGE)
+            by_age = self._by_age = self._in_order(set(changed), read)
             self.apps = kept(self.apps, tuple(item.app for item in by_age if item.app is not None))
             self.refused = kept(self.refused, tuple(item.refused for item in by_age if item.refused is not None))
         return set(changed)
+
+    def _in_order(self, changed: Container[str], read: Mapping[str, _Read]) -> list[_Read]:
+        """All of them, with what is new in its place; few of many are not worth a sort."""
+        by_age = [item for item in self._by_age if item.service.id not in changed]
+        if len(read) > _FEW:
+            return sorted([*by_age, *read.values()], key=_AGE)
+        for item in read.values():
+            insort(by_age, item, key=_AGE)
+        return by_age
 
     def is_app(self, service: Service) -> bool:
         """Tell whether a service is an app, or would be with these tags."""
@@ -92,3 +102,4 @@ class _Read(Struct, frozen=True):
 
 
 _AGE = attrgetter("service.create_index", "service.id")
+_FEW = 8

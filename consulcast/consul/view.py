@@ -17,6 +17,8 @@ What we have written to Consul ourselves (``publisher.py``) is not looked at: it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from itertools import compress
+from operator import is_not, methodcaller
 
 from consulcast.consul.belief import Belief
 from consulcast.consul.bodies import OURS, CatalogNode, Check, Service
@@ -52,6 +54,7 @@ class View:
         self._shown: Mapping[str, Service] = {}  # the last good catalog answer, as it came
         self._catalog: Belief[Service] = Belief("service")
         self._health: Belief[Check] = Belief("check", patience=_CHECK_PATIENCE)
+        self._listed: tuple[tuple[Check, ...], Mapping[str, Check]] = ((), {})  # see _by_id
         self._known_apps: tuple[Mapping[str, Service], frozenset[str]] = ({}, frozenset())  # see _apps
         self._watched: tuple[Mapping[str, Check], frozenset[str]] = ({}, frozenset())  # see _is_watched
         self._settled_at = float("-inf")  # when the after-effects of the latest trouble end
@@ -109,12 +112,8 @@ class View:
         if against or answer.data is None:
             self._lost(self._catalog, against, now)
         else:
-            shown = answer.data.services or {}
             self.catalog_good_at = now
-            ours = {name for name in shown if name.startswith(OURS)}
-            if ours:
-                shown = {name: service for name, service in shown.items() if name not in ours}
-            self._shown = shown
+            self._shown = _not_ours(answer.data.services or {})
             self._hold_down.found(now)
             self._answered(self._catalog, self._without_held_apps(now), now)
         self.settle(now)
@@ -122,7 +121,7 @@ class View:
     def health_answered(self, answer: Answer[tuple[Check, ...] | None], now: float) -> None:
         """Take a health answer."""
         self.health_good_at = now
-        checks = {check.id: check for check in answer.data or () if not check.service_id.startswith(OURS)}
+        checks = self._by_id(answer.data or ())
         if not checks and self._health.seen:
             self._settled_at = now + self._grace  # the sign of an agent that is leaving or has just come
         self._answered(self._health, checks, now)
@@ -207,6 +206,18 @@ class View:
             if name not in untagged or name not in self._hold_down
         }
 
+    def _by_id(self, answer: tuple[Check, ...]) -> Mapping[str, Check]:
+        """The checks of an answer by CheckID, but for our own; those that are as before are not looked at."""
+        former, known = self._listed
+        others = list(compress(zip(former, answer, strict=False), map(is_not, former, answer)))
+        alike = all(old.id == new.id and not _is_ours(new.service_id) for old, new in others)
+        if alike and len(former) == len(answer) == len(known):  # each has an id of its own, and none is ours
+            checks = {**known, **{new.id: new for _, new in others}}
+        else:
+            checks = {check.id: check for check in answer if not _is_ours(check.service_id)}
+        self._listed = answer, checks
+        return checks
+
     def _apps(self) -> Set[str]:
         """The believed services that are apps."""
         former, apps = self._known_apps
@@ -286,6 +297,15 @@ class View:
         if self._watched[0] is not self.checks:
             self._watched = self.checks, frozenset(check.service_id for check in self.checks.values())
         return service_id in self._watched[1]
+
+
+_is_ours = methodcaller("startswith", OURS)
+
+
+def _not_ours(services: Mapping[str, Service]) -> Mapping[str, Service]:
+    """The services of an answer, but for what we have published."""
+    ours = frozenset(filter(_is_ours, services))
+    return {name: service for name, service in services.items() if name not in ours} if ours else services
 
 
 def wrong_node(answer: CatalogNode | None, node: str) -> str:
