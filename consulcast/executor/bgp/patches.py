@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from types import GeneratorType
 from typing import Any
 
-from consulcast.executor.bgp import lean
+from consulcast.executor.bgp import lean, shortcuts
 from consulcast.executor.bgp.fingerprint import check
 
 
@@ -41,7 +41,12 @@ def apply(after_privileges: Callable[[], None]) -> None:
     cease()
     forget_closed_sockets()
     rest_while_idle()
+    shortcuts.shared_attributes()
     table_in_parts()
+    shortcuts.light_copies()
+    shortcuts.known_neighbors()
+    shortcuts.routes_first()
+    shortcuts.answers_together()
     call_after_privileges(after_privileges)
 
 
