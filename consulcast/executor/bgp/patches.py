@@ -47,6 +47,7 @@ def apply(after_privileges: Callable[[], None]) -> None:
     shortcuts.known_neighbors()
     shortcuts.routes_first()
     shortcuts.answers_together()
+    shortcuts.longer_turns()
     call_after_privileges(after_privileges)
 
 

@@ -183,3 +183,17 @@ def answers_together() -> None:
 
     Processes._answer, Processes.write, Processes._terminate = _answer, write_in_order, _terminate
     Reactor._wait_for_io = _wait_for_io
+
+
+STEPS = 100  # a command about a route takes two
+
+
+def longer_turns() -> None:
+    """Do 50 commands between two looks at the peers, where ExaBGP does 25: what it sends them is in fewer messages.
+
+    50 are half of what may be under way, so the other half comes meanwhile. They take 2 ms.
+    """
+    from exabgp.reactor.asynchronous import ASYNC
+
+    check(ASYNC._run_async, 0x2AD8C120)
+    ASYNC.LIMIT = STEPS

@@ -245,6 +245,22 @@ def test_the_answers_of_a_turn_are_written_together_and_in_order_with_all_else()
     )
 
 
+def test_a_turn_does_half_of_the_commands_that_may_be_under_way() -> None:
+    assert_needed(
+        "longer_turns",
+        TABLE
+        + """
+    from consulcast.executor.bgp.ledger import WINDOW
+    for number in range(WINDOW):
+        line = f"neighbor 198.51.100.2 announce route 203.0.113.{number}/32 next-hop 198.51.100.1"
+        api.process(reactor, "api", line)
+    assert reactor.asynchronous.run()
+    assert WINDOW // 2 - 1 <= len(said) <= WINDOW // 2, len(said)
+    assert len(list(ribs["198.51.100.2"].updates(True))) == 1
+""",
+    )
+
+
 def test_all_routes_are_told_as_before_with_all_shortcuts_and_patches() -> None:
     code = (
         TABLE
@@ -278,6 +294,7 @@ def test_a_shortcut_refuses_code_that_it_was_not_written_for() -> None:
         from exabgp.reactor.api import API
         from exabgp.reactor.api.command import limit
         from exabgp.reactor.api.processes import Processes
+        from exabgp.reactor.asynchronous import ASYNC
         from exabgp.reactor.loop import Reactor
 
         for shortcut, owner, name in (
@@ -294,6 +311,7 @@ def test_a_shortcut_refuses_code_that_it_was_not_written_for() -> None:
             (shortcuts.answers_together, Processes, "_terminate"),
             (shortcuts.answers_together, Reactor, "_wait_for_io"),
             (shortcuts.answers_together, Reactor, "run"),
+            (shortcuts.longer_turns, ASYNC, "_run_async"),
         ):
             known = getattr(owner, name)
             setattr(owner, name, changed)
@@ -304,4 +322,4 @@ def test_a_shortcut_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 13, done.stderr
+    assert done.stdout.count("is not the known one") == 14, done.stderr
