@@ -330,6 +330,36 @@ def test_a_command_that_is_no_generator_is_done_as_exabgp_does_it() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_an_api_process_has_asked_that_is_gone_is_not_answered_to_the_next() -> None:
+    assert_needed(
+        "forget_who_is_gone",
+        """
+        from types import SimpleNamespace
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.reactor.api.processes import Processes
+        from exabgp.reactor.asynchronous import ASYNC
+
+        def command(service):
+            done.append(service)
+            yield
+
+        done, queue, processes = [], ASYNC(), Processes()
+        queue.set_error_handler(processes.answer_error)
+        processes._restart["api"] = False
+        for service in ("api", "listener", "api"):
+            queue.schedule(service, "", command(service))
+        stdout = SimpleNamespace(fileno=lambda: 9)
+        processes._process["api"] = SimpleNamespace(stdout=stdout, terminate=lambda: None, wait=lambda timeout: None)
+        processes._handle_problem("api")
+        while queue.run():
+            pass
+        assert done == ["listener"], done
+        """,
+    )
+
+
 def test_idle_waits_are_long_and_end_with_a_signal_or_a_timer_and_all_others_are_as_ever() -> None:
     assert_needed(
         "rest_while_idle",
@@ -536,6 +566,7 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
         from exabgp.bgp.timer import ReceiveTimer, SendTimer
         from exabgp.reactor.keepalive import KA
         from exabgp.reactor.api import API
+        from exabgp.reactor.api.processes import Processes
         from exabgp.reactor.asynchronous import ASYNC
         from exabgp.reactor.daemon import Daemon
         from exabgp.reactor.delay import Delay
@@ -566,6 +597,10 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             (patches.rest_while_idle, KA, "__init__"),
             (patches.rest_while_idle, SendTimer, "need_ka"),
             (patches.rest_while_idle, ReceiveTimer, "check_ka_timer"),
+            (patches.forget_who_is_gone, ASYNC, "set_error_handler"),
+            (patches.forget_who_is_gone, ASYNC, "clear"),
+            (patches.forget_who_is_gone, Processes, "_terminate"),
+            (patches.forget_who_is_gone, Processes, "_handle_problem"),
             (patches.table_in_parts, API, "api_route"),
             (patches.table_in_parts, OutgoingRIB, "add_to_rib"),
             (patches.table_in_parts, Cache, "update_cache"),
@@ -581,5 +616,5 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 24, done.stderr
-    assert done.stdout.count("install exabgp==5.0.15") == 24
+    assert done.stdout.count("is not the known one") == 28, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 28
