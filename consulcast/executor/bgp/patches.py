@@ -49,6 +49,7 @@ def apply(after_privileges: Callable[[], None]) -> None:
     shortcuts.routes_first()
     shortcuts.answers_together()
     shortcuts.longer_turns()
+    shortcuts.ipv6_in_groups()
     call_after_privileges(after_privileges)
 
 
