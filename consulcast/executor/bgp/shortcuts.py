@@ -177,7 +177,7 @@ def answers_together() -> None:
     @functools.wraps(wait)
     def _wait_for_io(self: Any, sleeptime: int) -> Iterator[int]:
         for service in list(unsaid):
-            with contextlib.suppress(ProcessError):  # who is gone is missed by ExaBGP at its next turn
+            with contextlib.suppress(ProcessError, KeyError):  # who is gone is missed at the next turn
                 write(self.processes, service, "\n".join(unsaid.pop(service)))
         yield from wait(self, sleeptime)
 

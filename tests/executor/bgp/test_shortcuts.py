@@ -235,6 +235,8 @@ def test_the_answers_of_a_turn_are_written_together_and_in_order_with_all_else()
         processes.set_ack("api", True)
         processes.answer_done("api")
         processes._terminate("api").join()
+        processes.answer_error("api")
+        assert loop.wait() == [], "nobody is there"
         loop.start()
         processes.answer_error("api")
         assert loop.wait() == [b"error\\n"], "the next one is told only what it has asked"
