@@ -72,12 +72,14 @@ class AppKey(NamedTuple):
         return f"{self.source}:{self.id}"
 
 
-# The keys of every book are a VIP's prefix and its address on the host. These hash once, which else takes the
-# interpreter one to three microseconds each time; they equal what they are made from, and hash to the same.
+# The keys of every book are a VIP's prefix and its address on the host, and the address of a peer. These hash once,
+# which else takes the interpreter one to three microseconds each time; they equal what they are made from, and hash to
+# the same.
 
 
 class _Once:
-    def __init__(self, numbers: tuple[int, int]) -> None:  # the address and the prefix length; text takes twice as long
+    # With a prefix length unless it is an address alone; text takes twice as long.
+    def __init__(self, numbers: tuple[int, int] | int) -> None:
         super().__init__(numbers)  # type: ignore[call-arg]  # the class of addresses that it is mixed with
         self._once = super().__hash__()
 
@@ -99,6 +101,21 @@ class _Interface4(_Once, ipaddress.IPv4Interface):
 
 class _Interface6(_Once, ipaddress.IPv6Interface):
     pass
+
+
+class _Address4(_Once, ipaddress.IPv4Address):
+    pass
+
+
+class _Address6(_Once, ipaddress.IPv6Address):
+    pass
+
+
+def hashed_once(address: IPAddress) -> IPAddress:
+    """Make the same address, which hashes once; one with a zone is left as it is."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return _Address4(int(address))
+    return _Address6(int(address)) if address.scope_id is None else address
 
 
 _ITS_OWN: Any = None  # what a value fills in itself, whatever it is given

@@ -98,7 +98,10 @@ class Speaker:
         exabgp = self.exabgp()
         if exabgp is None:
             return None
-        children = Path(f"/proc/{exabgp}/task/{exabgp}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{exabgp}/task/{exabgp}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None  # it has just ended
         return int(children[0]) if children else None
 
     def say(self, command: str) -> None:

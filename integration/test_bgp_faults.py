@@ -87,6 +87,22 @@ def test_no_route_is_lost_or_sent_again_when_the_relay_was_killed(bird_and_speak
     assert speaker.peers()[0]["flaps"] == "0"
 
 
+def test_a_relay_that_is_killed_in_a_batch_costs_neither_the_session_nor_a_route(
+    bird_and_speaker: tuple[Bird, Speaker],
+) -> None:
+    bird, speaker = bird_and_speaker
+    first = speaker.exabgp()
+    many = [*ROUTES, *(route(f"198.18.{n // 250 + 1}.{n % 250}/32") for n in range(2000))]
+    for table in (many, ROUTES, many):  # ExaBGP ends at the sixth within 64 s
+        relay = until(speaker.relay, 10, "a relay")
+        speaker.set(table)
+        os.kill(relay, signal.SIGKILL)
+        speaker.wait_settled()
+        bird.wait_routes({told["prefix"] for told in table}, deadline=20)
+    assert speaker.exabgp() == first
+    assert speaker.peers()[0]["flaps"] == "0"
+
+
 def test_a_relay_that_is_killed_again_and_again_ends_exabgp_and_the_routes_are_back(
     bird_and_speaker: tuple[Bird, Speaker],
 ) -> None:

@@ -6,6 +6,7 @@ stands in every command, because a command without it that fails for one peer ma
 
 from __future__ import annotations
 
+import functools
 import re
 
 from consulcast.executor.bgp.errors import CommandError
@@ -46,7 +47,7 @@ def announce(peer: Peer, route: Route) -> str | None:
     next_hop = peer.next_hop(route.prefix)
     if next_hop is None:
         return None
-    words = [to(peer.address, f"announce route {route.prefix} next-hop {next_hop} origin {route.origin}")]
+    words = [to(peer.address, f"announce route {_text(route.prefix)} next-hop {_text(next_hop)} origin {route.origin}")]
     if route.med is not None:
         words.append(f"med {route.med:d}")
     if peer.internal:
@@ -66,12 +67,12 @@ def announce(peer: Peer, route: Route) -> str | None:
 
 def withdraw(peer: Peer, prefix: Prefix) -> str:
     """Write the command that withdraws ``prefix`` from ``peer``. Withdrawing what is not there is no error."""
-    return to(peer.address, f"withdraw route {prefix}")
+    return to(peer.address, f"withdraw route {_text(prefix)}")
 
 
 def to(peer: IPAddress, command: str) -> str:
     """Address a command to one peer."""
-    return f"neighbor {peer} {command}"
+    return f"neighbor {_text(peer)} {command}"
 
 
 def less_peer(command: str) -> str:
@@ -95,6 +96,11 @@ def table(peer: IPAddress, part: int, parts: int) -> str:
 def table_sum(peer: IPAddress) -> str:
     """Write the question for the sum of a peer's table."""
     return f"{TABLE} {peer}"
+
+
+@functools.lru_cache(256)  # a prefix is told to all peers in a row, and peers are few
+def _text(value: IPAddress | Prefix) -> str:
+    return str(value)
 
 
 def _by_number(text: str) -> list[tuple[int, str]]:

@@ -419,10 +419,14 @@ class Dialogue:
         prefix = key.prefix
         if new and self._sessions.carries(key.peer, prefix.version):
             self._instruments.updated(key.peer, announced)
-        everyone = [peer.address for peer in self._peers]
-        up = [peer for peer in everyone if self._sessions.carries(peer, prefix.version)]
-        if all(self._is_said(peer, prefix) for peer in up or everyone):
-            self._latency.acknowledged(prefix, self._ledger.wanted(prefix), self._clock(), bool(up))
+        # They are told in the order in which they are configured, so the last ones are those that are waited for.
+        everyone = [peer.address for peer in reversed(self._peers)]
+        unsaid = (peer for peer in everyone if not self._is_said(peer, prefix))
+        if any(self._sessions.carries(peer, prefix.version) for peer in unsaid):
+            return
+        up = any(self._sessions.carries(peer, prefix.version) for peer in everyone)
+        if up or all(self._is_said(peer, prefix) for peer in everyone):
+            self._latency.acknowledged(prefix, self._ledger.wanted(prefix), self._clock(), up)
 
     def _is_said(self, peer: IPAddress, prefix: Prefix) -> bool:
         return not self._ledger.unsure(Key(peer, prefix))

@@ -13,7 +13,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -34,7 +33,7 @@ _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0  # seconds after a refusal
 _RELOAD_RETRY = 0.5  # seconds after a refusal to read the configuration
 
 
-class Key(NamedTuple):
+class Key(Struct, frozen=True, cache_hash=True, gc=False):
     """One prefix at one peer."""
 
     peer: IPAddress

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from types import GeneratorType
 from typing import Any
 
-from consulcast.executor.bgp import lean
+from consulcast.executor.bgp import lean, shortcuts
 from consulcast.executor.bgp.fingerprint import check
 
 
@@ -41,7 +41,15 @@ def apply(after_privileges: Callable[[], None]) -> None:
     cease()
     forget_closed_sockets()
     rest_while_idle()
+    forget_who_is_gone()
+    shortcuts.shared_attributes()
     table_in_parts()
+    shortcuts.light_copies()
+    shortcuts.known_neighbors()
+    shortcuts.routes_first()
+    shortcuts.answers_together()
+    shortcuts.longer_turns()
+    shortcuts.ipv6_in_groups()
     call_after_privileges(after_privileges)
 
 
@@ -238,6 +246,36 @@ def no_event_loop() -> None:
         return bool(self._async)
 
     ASYNC.run = run_in_turn
+
+
+def forget_who_is_gone() -> None:
+    """Drop what an API process has asked for that has ended.
+
+    ExaBGP goes on with it, and answers the process that comes in its place, up to 75 times when the relay dies in a
+    batch. Answers carry no id: we take them for those to what we have asked since, and end ExaBGP for the last ones.
+    """
+    from exabgp.reactor.api.processes import Processes
+    from exabgp.reactor.asynchronous import ASYNC
+    from exabgp.reactor.loop import Reactor
+
+    handle, end = ASYNC.set_error_handler, Processes._terminate
+    check(handle, 0x4A675623)
+    check(ASYNC.clear, 0xE9C5CDE7)
+    check(end, 0x830CC260)
+    check(Processes._handle_problem, 0x1DCD59A2)
+    check(Reactor.run, 0x048E2E05)
+
+    @functools.wraps(handle)
+    def set_error_handler(self: Any, handler: Any) -> None:
+        handle(self, handler)
+        handler.__self__.asked = self  # where ExaBGP tells the queue of the processes, these learn of it
+
+    @functools.wraps(end)
+    def _terminate(self: Any, process_name: str) -> Any:
+        self.asked.clear(process_name)
+        return end(self, process_name)
+
+    ASYNC.set_error_handler, Processes._terminate = set_error_handler, _terminate
 
 
 LONGEST_IDLE = 1000  # milliseconds

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from consulcast.executor.bgp.errors import PeerError
-from consulcast.model import IPAddress, Prefix
+from consulcast.model import IPAddress, Prefix, hashed_once
 
 _LARGEST_AS = 2**32 - 1
 _LONGEST_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN of the kernel, in bytes
@@ -60,6 +61,10 @@ class Peer(Struct, frozen=True):
         ):
             if not fits:
                 raise PeerError(f"peer {self.address}: {fault}")
+        # The address is in the key of every book of what peers are told; the text of all three is asked for as often.
+        for name in ("address", "next_hop4", "next_hop6"):
+            value = getattr(self, name)
+            force_setattr(self, name, value and hashed_once(value))
 
     @property
     def internal(self) -> bool:

@@ -32,7 +32,7 @@ PEERS = (peer(),)
 class World:
     """A dialogue, and the other end of its connection."""
 
-    def __init__(self, life: Life | None = None) -> None:
+    def __init__(self, life: Life | None = None, peers: tuple[Peer, ...] = PEERS) -> None:
         self.changes = 0
         self.on_change: Callable[[], object] = lambda: None
         self.killed: list[str] = []
@@ -42,7 +42,7 @@ class World:
         self.served: list[tuple[What, Cause]] = []
         self.latency = Latency(lambda what, cause, seconds: self.served.append((what, cause)))
         self.dialogue = Dialogue(
-            PEERS,
+            peers,
             self._changed,
             self.killed.append,
             gevent.spawn,
@@ -52,8 +52,8 @@ class World:
             latency=self.latency,
             instruments=self.instruments,
         )
-        self.exabgp = Fake(*PEERS)
-        self.peers: tuple[Peer, ...] = PEERS
+        self.exabgp = Fake(*peers)
+        self.peers: tuple[Peer, ...] = peers
         self.most = 0
         self._ends: list[socket.socket] = []
         self._greenlets: list[gevent.Greenlet[..., None]] = []
@@ -504,6 +504,26 @@ def test_what_is_told_while_no_peer_is_up_is_neither_counted_nor_timed(world: Wo
     hand(world, None, route("203.0.113.1/32"))
     wait(lambda: world.dialogue.settled)
     assert (updates(world), world.served, world.latency.open) == ({"announce": 0, "withdraw": 0}, [], ())
+
+
+@pytest.mark.parametrize(("up", "answers"), [((0, 1), 2), ((0, 2), 3), ((1, 2), 3), ((2,), 3), ((0,), 1)])
+def test_an_update_is_timed_when_the_last_peer_that_is_up_has_it(up: tuple[int, ...], answers: int) -> None:
+    peers = tuple(map(peer, ("198.51.100.2", "198.51.100.3", "198.51.100.4")))
+    world = World(peers=peers)
+    end = world.connect()
+    events = line("negotiated", '"negotiated": { "families": ["ipv4 unicast"] } '), line("state", '"state": "up"')
+    for number in up:
+        for event in events:
+            end.sendall(event.replace(b"198.51.100.2", str(peers[number].address).encode()) + b"\n")
+    end.sendall(b"done\n")  # the answer to the first question, how sessions are
+    wait(lambda: [peer.state is SessionState.UP for peer in world.dialogue.peers()].count(True) == len(up))
+    one = route("203.0.113.1/32")
+    hand(world, None, one)
+    for answered, who in enumerate(peers, 1):
+        end.sendall(b"done\n")
+        wait(lambda who=who: world.dialogue.told(one.prefix, 0)[peers.index(who)].told)
+        assert (len(world.served) == 1) is (answered >= answers), answered
+    world.close()
 
 
 def test_change_that_is_taken_back_before_it_is_told_leaves_nothing_open(world: World) -> None:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 
-_PREAMBLE = """
-    import json, os, random, socket, sys, time
-    from consulcast.executor.bgp import fingerprint, patches
-    called = [lambda: print("called")] if sys.argv[1] == "call_after_privileges" else []
-    if sys.argv[1] != "none":
-        getattr(patches, sys.argv[1])(*called)
-"""
+from tests.executor.bgp.patched import TABLE as _TABLE
+from tests.executor.bgp.patched import assert_needed, run
 
 _RIB = """
     from exabgp.environment import getenv
@@ -53,21 +46,6 @@ _ONE = """
     send(rib, peer)
     assert peer == ({} if sequence[-1] == "W" else {"203.0.113.1/32": f" med {act}"}), peer
 """
-
-
-def run(patch: str, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` with one patch, or with ``none``."""
-    program = textwrap.dedent(_PREAMBLE) + textwrap.dedent(code)
-    command = [sys.executable, "-c", program, patch]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-
-
-def assert_needed(patch: str, code: str) -> None:
-    """``code`` exits 0 with the patch, and fails by an assertion without."""
-    with_it = run(patch, code)
-    assert with_it.returncode == 0, with_it.stderr
-    without = run("none", code)
-    assert "AssertionError" in without.stderr, without.stderr
 
 
 def test_the_last_of_several_changes_of_a_prefix_wins() -> None:
@@ -352,6 +330,36 @@ def test_a_command_that_is_no_generator_is_done_as_exabgp_does_it() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_an_api_process_has_asked_that_is_gone_is_not_answered_to_the_next() -> None:
+    assert_needed(
+        "forget_who_is_gone",
+        """
+        from types import SimpleNamespace
+        from exabgp.environment import getenv
+        from exabgp.logger import log
+        log.init(getenv())
+        from exabgp.reactor.api.processes import Processes
+        from exabgp.reactor.asynchronous import ASYNC
+
+        def command(service):
+            done.append(service)
+            yield
+
+        done, queue, processes = [], ASYNC(), Processes()
+        queue.set_error_handler(processes.answer_error)
+        processes._restart["api"] = False
+        for service in ("api", "listener", "api"):
+            queue.schedule(service, "", command(service))
+        stdout = SimpleNamespace(fileno=lambda: 9)
+        processes._process["api"] = SimpleNamespace(stdout=stdout, terminate=lambda: None, wait=lambda timeout: None)
+        processes._handle_problem("api")
+        while queue.run():
+            pass
+        assert done == ["listener"], done
+        """,
+    )
+
+
 def test_idle_waits_are_long_and_end_with_a_signal_or_a_timer_and_all_others_are_as_ever() -> None:
     assert_needed(
         "rest_while_idle",
@@ -445,62 +453,6 @@ def test_idle_waits_are_long_and_end_with_a_signal_or_a_timer_and_all_others_are
         assert loop.real.poll(0) == []
         """,
     )
-
-
-_TABLE = """
-    from types import SimpleNamespace
-    from exabgp.environment import getenv
-    from exabgp.logger import log
-    log.init(getenv())
-    from exabgp.protocol.family import AFI, SAFI
-    from exabgp.reactor.api import API
-    from exabgp.reactor.asynchronous import ASYNC
-    from exabgp.reactor.loop import Reactor as Real
-    from exabgp.rib.outgoing import OutgoingRIB
-
-    families = [(AFI.ipv4, SAFI.unicast), (AFI.ipv6, SAFI.unicast)]
-    said, ribs = [], {address: OutgoingRIB(True, set(families)) for address in ("198.51.100.2", "198.51.100.20")}
-
-    def neighbor(rib):
-        return SimpleNamespace(rib=SimpleNamespace(outgoing=rib), families=lambda: families, remove_self=lambda x: x)
-
-    neighbors = {f"neighbor {address} local-ip 198.51.100.1": neighbor(rib) for address, rib in ribs.items()}
-    from exabgp.configuration.configuration import _Configuration
-
-    class Reactor:
-        asynchronous = ASYNC()
-        configuration = _Configuration()
-        _peers = {name: SimpleNamespace(neighbor=each) for name, each in neighbors.items()}
-        neighor_rib = Real.neighor_rib
-        processes = SimpleNamespace(
-            answer_done=lambda service: said.append("done"),
-            answer_error=lambda service: said.append("error"),
-            write=lambda service, line: said.append(line),
-        )
-        def peers(self, service=""):
-            return list(neighbors)
-
-    reactor = Reactor()
-    reactor.configuration.neighbors = neighbors
-    api = API(reactor)
-
-    def tell(line):
-        api.process(reactor, "api", line)
-        while reactor.asynchronous.run():
-            pass
-
-    def table(address, parts=1):
-        found = {}
-        for part in range(parts):
-            said.clear()
-            tell(f"table {address} {part} {parts}")
-            assert said[-1:] == ["done"] and len(said) == 2, said
-            answer = json.loads(said[0])
-            assert (answer["table"], answer["part"], answer["parts"]) == (address, part, parts)
-            assert not found.keys() & answer["routes"].keys()
-            found.update(answer["routes"])
-        return found
-"""
 
 
 def test_a_table_is_told_as_the_commands_that_made_it() -> None:
@@ -618,6 +570,7 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
         from exabgp.bgp.timer import ReceiveTimer, SendTimer
         from exabgp.reactor.keepalive import KA
         from exabgp.reactor.api import API
+        from exabgp.reactor.api.processes import Processes
         from exabgp.reactor.asynchronous import ASYNC
         from exabgp.reactor.daemon import Daemon
         from exabgp.reactor.delay import Delay
@@ -648,6 +601,10 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             (patches.rest_while_idle, KA, "__init__"),
             (patches.rest_while_idle, SendTimer, "need_ka"),
             (patches.rest_while_idle, ReceiveTimer, "check_ka_timer"),
+            (patches.forget_who_is_gone, ASYNC, "set_error_handler"),
+            (patches.forget_who_is_gone, ASYNC, "clear"),
+            (patches.forget_who_is_gone, Processes, "_terminate"),
+            (patches.forget_who_is_gone, Processes, "_handle_problem"),
             (patches.table_in_parts, API, "api_route"),
             (patches.table_in_parts, OutgoingRIB, "add_to_rib"),
             (patches.table_in_parts, Cache, "update_cache"),
@@ -663,5 +620,5 @@ def test_a_patch_refuses_code_that_it_was_not_written_for() -> None:
             setattr(owner, name, known)
         """,
     )
-    assert done.stdout.count("is not the known one") == 24, done.stderr
-    assert done.stdout.count("install exabgp==5.0.15") == 24
+    assert done.stdout.count("is not the known one") == 28, done.stderr
+    assert done.stdout.count("install exabgp==5.0.15") == 28

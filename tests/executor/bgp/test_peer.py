@@ -63,3 +63,15 @@ def test_only_families_with_a_next_hop_are_carried() -> None:
 def test_a_peer_without_any_next_hop_still_has_the_family_of_its_session() -> None:
     assert peer(next_hop4=None, next_hop6=None).versions == (4,)
     assert peer("2001:db8::2", next_hop4=None, next_hop6=None).versions == (6,)
+
+
+def test_the_addresses_of_a_peer_are_those_that_were_given_and_hash_as_they_do_though_only_once() -> None:
+    for given in (ip_address("198.51.100.2"), ip_address("2001:db8::2")):
+        local = ip_address("198.51.100.1" if given.version == 4 else "2001:db8::1")
+        found = peer(str(given), local_address=local).address
+        assert (found, str(found)) == (given, str(given))
+        assert {given: 1}[found] == 1
+        assert hash(found) == hash(given) == vars(found)["_once"]
+    assert peer().next_hop(ip_network("203.0.113.1/32")) == NEXT_HOP4
+    zoned = IPv6Address("fe80::1%7")
+    assert peer(next_hop6=zoned).next_hop(ip_network("2001:db8:1::/64")) == zoned, "a zone is not lost"
