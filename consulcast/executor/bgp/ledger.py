@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 
 from msgspec import Struct
@@ -75,9 +75,10 @@ class Ledger:
         self._flight: deque[_Command] = deque()
         self._flying: set[Key] = set()
         self._refused: dict[Key, _Refusal] = {}
-        # Sets that keep their order. A withdrawal must not wait behind announcements.
-        self._withdrawals: dict[Key, None] = {}
-        self._announcements: dict[Key, None] = {}
+        # Sets that keep their order. A withdrawal must not wait behind announcements. Plain ones would look at all
+        # that was taken from their beginning, each time that more is.
+        self._withdrawals: OrderedDict[Key, None] = OrderedDict()
+        self._announcements: OrderedDict[Key, None] = OrderedDict()
         self.moved: set[Prefix] = set()  # whose state may be another than when this was last emptied
         self._next_retry = math.inf
         self._progress = False  # something was acknowledged since we last wrote
@@ -206,8 +207,7 @@ class Ledger:
             taken.append(_Command(commands.SHOW_NEIGHBORS))
         while len(self._flight) + len(taken) < WINDOW and (self._withdrawals or self._announcements):
             queue = self._withdrawals or self._announcements
-            key = next(iter(queue))
-            del queue[key]
+            key, _ = queue.popitem(last=False)
             announced = None if queue is self._withdrawals else self._lines[key]
             line = announced or commands.withdraw(self._peers[key.peer], key.prefix)
             self._flying.add(key)
