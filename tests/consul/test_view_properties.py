@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consulcast.consul.bodies import CatalogNode, Check, Node, Service
+from consulcast.consul.bodies import OURS, CatalogNode, Check, Node, Service
 from consulcast.consul.client import Answer
 from consulcast.consul.errors import Unreachable
 from consulcast.consul.evidence import Evidence, Read
@@ -183,3 +183,21 @@ def test_never_do_most_apps_go_within_a_moment(story: list[tuple[float, Step]], 
         after = {name for name, service in view.services.items() if is_app(service)}
         apps = before | after  # what is new counts: most often it takes the place of something
         assert len(apps) < 2 or len(apps - after - waited) <= share * len(apps)
+
+
+some = [
+    Check(name, owner_status, owner)
+    for name in "abc"
+    for owner in ("", "a", f"{OURS}x")
+    for owner_status in ("passing", "critical")
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(some), max_size=4).map(tuple), max_size=8))
+def test_the_checks_of_an_answer_are_the_same_whatever_came_before_it(answers: list[tuple[Check, ...]]) -> None:
+    view = new_view()
+    for answer in answers:
+        expected = {check.id: check for check in answer if not check.service_id.startswith(OURS)}
+        found = view._by_id(answer)
+        assert found == expected
+        assert all(found[name] is check for name, check in expected.items())
