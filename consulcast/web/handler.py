@@ -124,14 +124,14 @@ class Handler(WSGIHandler):
         wait = self.server.door.gate.ask(self.peer, limits, time.monotonic())
         if wait:
             return self._refuse(Refuse(429, f"ask at most {limits.requests_per_second:g} times a second", wait))
-        self._deadline = gevent.Timeout.start_new(limits.request_time)
+        deadline = self._deadline = gevent.Timeout.start_new(limits.request_time)
         try:
             answered = super().handle_one_request()
             if not isinstance(answered, tuple):
                 return answered
             return self._refuse(self._why or Refuse(int(answered[0])))
         except gevent.Timeout as expired:
-            if expired is not self._deadline:
+            if expired is not deadline:
                 raise
             return self._refuse(Refuse(408))
         except Refuse as refusal:
@@ -139,9 +139,10 @@ class Handler(WSGIHandler):
         except OSError:  # the body ended early, or its chunks made no sense
             return self._refuse(Refuse(400))
         finally:
-            self._deadline.close()
+            deadline.close()
 
     _why: Refuse | None = None
+    _deadline: gevent.Timeout | None = None  # of the request that is read
 
     @property
     def _url(self) -> str:
@@ -212,13 +213,16 @@ class Handler(WSGIHandler):
                 raise Refuse(400) from None
         if len(body) > most:
             raise Refuse(413)
-        self._deadline.close()
+        if self._deadline is not None:
+            self._deadline.close()
         environ["wsgi.input"] = io.BytesIO(body)
         environ["wsgi.input_terminated"] = True
         environ["consulcast.peer"] = self.peer
         return environ
 
     def _refuse(self, why: Refuse) -> None:
+        if self._deadline is not None:
+            self._deadline.close()  # it is answered in time; to part has a time of its own
         self._why = None
         message = why.message or _message(why.code, self._limits)
         body = of_status(why.code, message).encode()

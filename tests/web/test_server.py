@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -65,6 +66,24 @@ def refusal(answer: bytes) -> tuple[int, str]:
 def ask(connection: socket.socket, request: bytes) -> tuple[int, str]:
     connection.sendall(request)
     return refusal(rest(connection))
+
+
+def test_a_refused_client_that_goes_on_sending_past_the_time_for_a_request_is_refused_once(
+    connection: socket.socket, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "LINGER_TIME", 4 * SHORT)
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    head = b"PUT /v1/apps/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head + chunk * (MAX_BODY // 0x8000 + 10))
+    received = connection.recv(65536)
+    with suppress(OSError):  # it is closed in the end
+        for _ in range(20):
+            connection.sendall(b"x")
+            gevent.sleep(SHORT / 3)
+    with suppress(OSError):
+        received += rest(connection)
+    assert (received.count(b"HTTP/1.1 "), refusal(received)) == (1, (413, "too-large"))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_connection_serves_one_request_after_the_other(server: Server, daemon: Daemon) -> None:
