@@ -32,7 +32,7 @@ PHASES = {
     "all": "all fail and recover",
     "idle": "rest",
 }
-CHANGES, SERVICES, ALL, REST = 20, 8, 4, 60.0  # events of each kind; seconds
+CHANGES, SERVICES, ALL, REST = 12, 5, 3, 30.0  # events of each kind; seconds
 SHOWN = 16
 NOTE = f"""\
 Per cent of the samples in each phase, with {APPS:,} Consul-monitored apps, by the module that the processor was in when
@@ -134,4 +134,4 @@ def _by_function(found: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("By function of consulcast, %", ("", *(PHASES[phase] for phase in found)), rows, CALLED_NOTE)
 
 
-PART = Part("profile", "Profile", 250, play, extra=True)
+PART = Part("profile", "Profile", 150, play, extra=True)
