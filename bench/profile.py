@@ -56,7 +56,7 @@ def play(run: Run) -> None:
             for number, phase in enumerate(PHASES, 1):
                 run.say(PHASES[phase])
                 _phase(phase, site, place, prefixes(members))
-                daemon.signal(signal.SIGUSR2)
+                daemon.signal(signal.SIGUSR1)
                 file = Path(f"{path}-{number}")
                 until(file.exists, 10.0, "the profile is written")
                 found[phase] = json.loads(file.read_text())

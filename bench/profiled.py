@@ -1,7 +1,7 @@
 """The daemon with a profiler in it: ``python -m bench.profiled run --config FILE``.
 
 After each piece of processor time (``EVERY``; the kernel may count in larger ones) it notes what the main thread is
-about. On SIGUSR2 it writes what was noted since the last one to the next of ``PROFILE-1``, ``PROFILE-2``, … as JSON.
+about. On SIGUSR1 it writes what was noted since the last one to the next of ``PROFILE-1``, ``PROFILE-2``, … as JSON.
 """
 
 from gevent import monkey
@@ -61,7 +61,7 @@ def _name(frame: FrameType) -> str:
 
 if __name__ == "__main__":
     profiler = Profiler(os.environ["PROFILE"])
-    asked = gevent.signal_handler(signal.SIGUSR2, profiler.write)  # it ends with the last who knows it
+    asked = gevent.signal_handler(signal.SIGUSR1, profiler.write)  # it ends with the last who knows it
     signal.signal(signal.SIGPROF, profiler.note)
     signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
     cli.main(args=sys.argv[1:], prog_name="consulcast")
