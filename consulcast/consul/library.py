@@ -9,16 +9,15 @@ that goes with one of ours in a fifth of that, and its import more of the start 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import ssl
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from consulcast.bare import import_bare
 from consulcast.consul.errors import ConsulError, Denied, Garbage, Rejected, TimedOut, Unreachable
 from consulcast.consul.exchange import LONGEST, Reply, TooLong
 from consulcast.consul.settings import ConsulSettings, usable_token
@@ -29,21 +28,8 @@ _TARGET = re.compile(r"[!-~]+")
 SLACK = 10.0  # seconds: an agent whose servers have no leader says so after 7 (rpc_hold_timeout)
 
 
-def _base() -> Any:
-    """``consul.base`` below an empty package ``consul``, whose own imports ``consul.std`` and with it requests."""
-    if "consul" not in sys.modules:
-        spec = importlib.util.find_spec("consul")
-        if spec is not None:
-            sys.modules["consul"] = importlib.util.module_from_spec(spec)  # with its path, and nothing executed
-    try:
-        return importlib.import_module("consul.base")
-    except ImportError:  # another version of it has another order: all of it, then
-        for name in [name for name in sys.modules if name.partition(".")[0] == "consul"]:
-            del sys.modules[name]
-        return importlib.import_module("consul.base")
-
-
-base: Any = _base()
+# The package imports ``consul.std``, and with it requests.
+base: Any = import_bare("consul.base", ("consul",), "HTTPClient") or importlib.import_module("consul.base")
 
 
 def segment(name: str) -> str:
