@@ -47,7 +47,13 @@ def held(pid: int, directory: Path | None = None) -> Held:
     rollup = dict(line.split(":", 1) for line in (proc / "smaps_rollup").read_text().splitlines()[1:])
     number = 0
     if directory is not None:
-        number = until(lambda: greenlets.ask(pid, directory), 10.0, "the daemon counts its greenlets", every=0.05)
+        # those set aside from the garbage collector are not counted, so that there may be none: a list, which is true
+        (number,) = until(
+            lambda: [found] if (found := greenlets.ask(pid, directory)) is not None else [],
+            10.0,
+            "the daemon counts its greenlets",
+            every=0.05,
+        )
     return Held(
         fds=len(list((proc / "fd").iterdir())),
         children=len(children(pid)),
